@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * loop: one epoll loop per thread. It runs fibers (os/fiber.h), timers, posted tasks and parked
+ * connections (os/park.h). There is no other event loop in the program.
+ */
+#ifndef OS_LOOP_H
+#define OS_LOOP_H
+
+#include "base/err.h"
+
+struct loop;
+
+struct loop_options {
+    const char *name;      /* borrowed; for logs and the fiber table */
+    size_t stacks_kept;    /* free stacks kept in the pool; 0 means LOOP_STACKS_KEPT */
+    uint32_t slice_warn_ms; /* watchdog: a slice longer than this is logged; 0 means 20 */
+};
+#define LOOP_STACKS_KEPT 64
+
+/* Makes the calling thread's loop. One per thread at most. */
+enum err loop_open(struct loop **out, const struct loop_options *options) MUST;
+/* Runs until loop_stop and until no fiber is left; all fibers are cancelled first. */
+void loop_run(struct loop *l);
+/* From any thread or a signal handler. */
+void loop_stop(struct loop *l);
+bool loop_stopping(const struct loop *l);
+void loop_close(struct loop *l);
+
+struct loop *loop_current(void); /* NULL on a thread without a loop */
+uint64_t loop_now_ms(void);      /* monotonic time of this round; clock_mono_ms off a loop */
+
+/* A task runs fn(task) once on the loop's thread, outside any fiber, soon; it must not wait.
+ * The caller owns the task until fn is called. From any thread, lock-free, never fails. */
+struct loop_task {
+    void (*fn)(struct loop_task *);
+    struct loop_task *next; /* the loop's */
+};
+void loop_post(struct loop *l, struct loop_task *task);
+
+/* A timer runs fn(timer) on the loop's thread outside any fiber; it must not wait. */
+struct loop_timer {
+    void (*fn)(struct loop_timer *);
+    uint64_t node[2]; /* the loop's (struct heap_node) */
+};
+enum err loop_timer_set(struct loop_timer *t, uint64_t deadline_ms) MUST; /* again: moves it */
+void loop_timer_clear(struct loop_timer *t); /* no-op when not set */
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * proc: child processes and signals. No shell, ever.
+ */
+#ifndef OS_PROC_H
+#define OS_PROC_H
+
+#include "base/err.h"
+
+/* Forks; the child runs fn(arg) and exits with its result. The child dies with its parent
+ * (PR_SET_PDEATHSIG). */
+enum err proc_fork(int (*fn)(void *arg), void *arg, int *pid) MUST;
+struct proc_exit {
+    int pid, code, signal; /* signal 0 when it exited */
+};
+/* A descriptor that is readable when one of the named signals or SIGCHLD came. */
+enum err proc_signals_open(int *fd) MUST; /* TERM INT HUP CHLD USR1; blocked in this thread */
+/* The next signal number, 0 when none is pending. */
+int proc_signals_next(int fd);
+bool proc_reap(struct proc_exit *out); /* one ended child; false when none */
+void proc_kill(int pid, int signal);
+void proc_set_title(const char *title);
+/* A handler that prints the stack trace and the fiber table on a crash, then dies. */
+void proc_crash_handler(void);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * wait: everything a fiber can wait for. Off a fiber each call blocks the thread (poll, nanosleep),
+ * so that protocol code runs in a unit test over a socketpair.
+ * Every wait has a deadline: its own, and that of the innermost scope.
+ */
+#ifndef OS_WAIT_H
+#define OS_WAIT_H
+
+#include "base/err.h"
+#include "base/list.h"
+#include "os/clock.h"
+
+struct fiber;
+
+/* A descriptor known to the loop, edge-triggered, for its whole life. */
+struct watch {
+    int fd;
+    uint32_t ready;         /* WAIT_* seen and not yet used up */
+    struct fiber *reader, *writer;
+    struct park *park;
+    bool registered;
+};
+enum { WAIT_READ = 1, WAIT_WRITE = 2, WAIT_HANGUP = 4 };
+
+/* fd must be non-blocking and stays the caller's. Off a loop it registers nothing. */
+enum err watch_open(struct watch *w, int fd) MUST;
+void watch_close(struct watch *w); /* before close(fd); waiting fibers get ERR_CANCELED */
+/* Moves an open watch from a closed one of another thread: see net/stream.h for handing on. */
+
+/* Waits until the descriptor is ready for what (one of READ, WRITE). The caller first tries the
+ * system call and waits only after EAGAIN. ERR_TIMEOUT, ERR_CANCELED. */
+enum err wait_fd(struct watch *w, int what, uint64_t deadline_ms) WAITS MUST;
+
+/* An event between fibers of one thread. signal wakes all present waiters; it is not remembered,
+ * so check the condition in a loop. */
+struct event {
+    struct list waiters;
+};
+void event_init(struct event *e);
+void event_signal(struct event *e);
+enum err event_wait(struct event *e, uint64_t deadline_ms) WAITS MUST;
+
+enum err wait_until(uint64_t deadline_ms) WAITS MUST; /* ERR_TIMEOUT when it is reached */
+
+/* Waits for the first of several. Any may be NULL / DEADLINE_NEVER. The result says which. */
+enum wait_any_result { WAIT_ANY_READABLE, WAIT_ANY_EVENT, WAIT_ANY_TIMEOUT, WAIT_ANY_CANCELED };
+enum wait_any_result wait_any(struct watch *readable, struct watch *readable2, struct event *event,
+                              uint64_t deadline_ms) WAITS;
+
+/* A deadline for everything the current fiber does in a scope:
+ *   DEADLINE_SCOPE(30000);   // at most 30 s from here to the end of the block
+ * Nested scopes: the earliest wins. */
+struct deadline_scope {
+    uint64_t outer_ms;
+};
+struct deadline_scope deadline_scope_enter(uint64_t ms);
+void deadline_scope_leave(struct deadline_scope *s);
+#define DEADLINE_SCOPE(ms)                                                                         \
+    __attribute__((cleanup(deadline_scope_leave), unused)) struct deadline_scope                   \
+        deadline_scope_##__LINE__ = deadline_scope_enter(ms)
+
+#endif
