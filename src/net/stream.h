@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * stream: the one way to read and write a connection: plain, TLS, deflated, or a socketpair in a test.
+ * Input and output are buffered; the buffers exist only while they hold something, so an idle stream
+ * is a small struct. Errors are sticky: after EOF, time-out, cancellation or a failed write, reads
+ * give nothing and writes vanish; the command loop asks stream_error() once per command.
+ * A stream belongs to one thread; one fiber reads, one (maybe another) writes.
+ */
+#ifndef NET_STREAM_H
+#define NET_STREAM_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "os/park.h"
+#include "os/sock.h"
+
+struct stream;
+struct tls_server;
+struct tls_client;
+
+#define STREAM_IN_MAX 65536      /* default input buffer limit: the longest line that can be read */
+#define STREAM_OUT_FLUSH 32768   /* buffered output beyond this is sent at once */
+
+/* Takes fd (non-blocking, closed with the stream). ERR_NOMEM: fd is closed too. */
+enum err stream_open(int fd, struct stream **out) MUST;
+void stream_close(struct stream *s); /* sends no more; closes; NULL is fine */
+void stream_set_timeouts(struct stream *s, uint64_t read_ms, uint64_t write_ms); /* per wait */
+void stream_set_in_max(struct stream *s, size_t bytes);
+enum err stream_error(const struct stream *s); /* ERR_OK while healthy */
+void stream_fail(struct stream *s, enum err e); /* sets the sticky error if there is none */
+
+/* Input. The slice lives until the next call that reads or skips. */
+str stream_buffered(const struct stream *s);
+/* Reads until more than `have` bytes are buffered (at least one new). ERR_EOF, ERR_TIMEOUT,
+ * ERR_LINE_TOO_LONG (buffer limit reached), … sticky but for LINE_TOO_LONG. */
+enum err stream_fill(struct stream *s, size_t have) WAITS MUST;
+void stream_skip(struct stream *s, size_t n);
+/* The next line without its line end; ended_crlf says whether it was CRLF (else a bare LF).
+ * More than max bytes before LF: ERR_LINE_TOO_LONG, the line is skipped up to its LF (bounded by the
+ * read time-out), the stream stays usable. ended_crlf may be NULL. */
+enum err stream_line(struct stream *s, size_t max, str *line, bool *ended_crlf) WAITS MUST;
+
+/* Output. Vanishes after an error. WAITS only when the buffer is over STREAM_OUT_FLUSH. */
+void stream_write(struct stream *s, str bytes) WAITS;
+void stream_writef(struct stream *s, const char *fmt, ...) WAITS
+    __attribute__((format(printf, 2, 3)));
+/* The stream's own output buffer, for rendering straight into it; then stream_out_check. */
+struct buf *stream_out(struct stream *s);
+void stream_out_check(struct stream *s) WAITS; /* flushes if over STREAM_OUT_FLUSH */
+enum err stream_flush(struct stream *s) WAITS MUST;
+/* Sends n bytes of a file from offset without holding them all in memory. */
+void stream_write_file(struct stream *s, int fd, uint64_t offset, uint64_t n) WAITS;
+
+/* True when a command is waiting in the buffer (pipelined), so that replies can be gathered. */
+bool stream_has_input(const struct stream *s);
+/* True when nothing is buffered in any layer (TLS and inflate included). */
+bool stream_is_idle(const struct stream *s);
+
+/* TLS (net/tls.h). Fails with ERR_TLS; the input buffer must be empty before (rule wire-2), else
+ * ERR_INVALID and the stream fails. */
+enum err stream_start_tls_server(struct stream *s, struct tls_server *t) WAITS MUST;
+enum err stream_start_tls_client(struct stream *s, struct tls_client *t, str host_name)
+    WAITS MUST;
+bool stream_is_tls(const struct stream *s);
+struct stream_tls_info {
+    const char *version;       /* "TLSv1.3"; borrowed for the stream's life */
+    const char *cipher;
+    str server_name;           /* SNI, or empty */
+    str alpn;                  /* chosen protocol, or empty */
+    str client_certificate_name; /* RFC822 name or CN of a verified client certificate, or empty */
+};
+void stream_tls_info(const struct stream *s, struct stream_tls_info *out);
+/* Channel binding data: "tls-exporter" (RFC 9266) or "tls-server-end-point" (RFC 5929).
+ * ERR_UNSUPPORTED. */
+enum err stream_channel_binding(struct stream *s, str type, struct buf *out) MUST;
+
+/* IMAP COMPRESS=DEFLATE (RFC 4978), over TLS or plain; both directions from now on. */
+enum err stream_start_deflate(struct stream *s) MUST;
+
+/* Idle without a stack: frees the buffers and parks on the descriptor (and event, may be NULL).
+ * resume(arg) runs on a fresh fiber; p->reason says why. Input that is already there starts it at once.
+ * The stream must be idle (stream_is_idle) and flushed. */
+enum err stream_park(struct stream *s, struct park *p, struct event *event, uint64_t deadline_ms,
+                     struct fiber_group *group, const char *name, fiber_fn *resume, void *arg) MUST;
+/* Waits, keeping the stack, for input or the event or the deadline. */
+enum wait_any_result stream_wait(struct stream *s, struct event *event, uint64_t deadline_ms)
+    WAITS;
+
+/* Handing a plain stream on: gives up the descriptor and the bytes read so far. Not for TLS. */
+int stream_detach(struct stream *s, struct buf *unread); /* frees s; the fd, or -1 if it is TLS */
+/* A stream over a received descriptor, with the bytes that its first reader had read. */
+enum err stream_open_with(int fd, str unread, struct stream **out) MUST;
+
+/* Who is at the other end (PROXY protocol and XCLIENT replace it). */
+void stream_set_peer(struct stream *s, const struct address *peer, const struct address *local);
+const struct address *stream_peer(const struct stream *s);
+const struct address *stream_local(const struct stream *s);
+
+#endif

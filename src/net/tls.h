@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tls: contexts for stream_start_tls_*. TLS 1.2 and 1.3 only. Certificates are found by SNI, with
+ * ECDSA preferred when both kinds are there; they can be replaced while sessions go on.
+ * Opens no file: certificates and keys are given as PEM text (the parent reads them).
+ */
+#ifndef NET_TLS_H
+#define NET_TLS_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct tls_server;
+struct tls_client;
+
+void tls_init(void); /* once per process, before the sandbox: loads everything OpenSSL may want */
+
+struct tls_certificate {
+    str chain_pem, key_pem;
+};
+/* The first certificate is the default for clients without (or with unknown) SNI. Names come from
+ * the certificates' subjectAltNames, wildcards included. ERR_INVALID with a log line that says which. */
+enum err tls_server_open(const struct tls_certificate *certs, size_t ncerts,
+                         struct tls_server **out) MUST;
+/* Atomically replaces the certificates for new handshakes. On error the old ones stay. */
+enum err tls_server_reload(struct tls_server *t, const struct tls_certificate *certs,
+                           size_t ncerts) MUST;
+/* ALPN protocols offered, in order of preference ("imap", "pop3", "h2", …). */
+void tls_server_set_alpn(struct tls_server *t, const str *names, size_t n);
+/* Asks clients for a certificate and verifies it against these CAs (SASL EXTERNAL). */
+enum err tls_server_set_client_ca(struct tls_server *t, str ca_pem) MUST;
+void tls_server_close(struct tls_server *t); /* when no handshake uses it */
+
+enum tls_verify { TLS_VERIFY_NONE, TLS_VERIFY_NAME };
+/* ca_pem empty: the system's roots (read before the sandbox). */
+enum err tls_client_open(enum tls_verify verify, str ca_pem, struct tls_client **out) MUST;
+void tls_client_close(struct tls_client *t);
+
+/* A CA and certificates of our own, for `posthouse dev` and tests. ECDSA P-256 (or RSA 2048). */
+enum err tls_make_ca(str common_name, struct buf *cert_pem, struct buf *key_pem) MUST;
+enum err tls_make_certificate(str ca_cert_pem, str ca_key_pem, const str *dns_names, size_t n,
+                              bool rsa, struct buf *cert_pem, struct buf *key_pem) MUST;
+/* Not-after of the first certificate, seconds since 1970. */
+enum err tls_certificate_expiry(str cert_pem, int64_t *out) MUST;
+
+#endif
