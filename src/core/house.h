@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * house: everything that a gate may ask of the house, as one table of functions. In a gate, app/ fills
+ * it with calls over the wire between the roles (ipc.def); in the house and in unit tests it is filled
+ * with the functions themselves. Protocol code cannot tell which. Every call may wait, and answers
+ * ERR_UNAVAILABLE when the house is away (being restarted), which a client sees as 4xx.
+ *
+ * Slices in results live in the arena that was passed in.
+ */
+#ifndef CORE_HOUSE_H
+#define CORE_HOUSE_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "net/stream.h"
+
+/* For which protocol somebody signs in; bits, so that an app password can name several. */
+enum protocol {
+    PROTOCOL_SMTP = 1, /* submission */
+    PROTOCOL_IMAP = 2,
+    PROTOCOL_POP3 = 4,
+    PROTOCOL_HTTP = 8,
+    PROTOCOL_SIEVE = 16,
+    PROTOCOL_ALL = 31,
+};
+
+struct auth_attempt {
+    enum protocol protocol;
+    str login;             /* as the client sent it */
+    str authzid;           /* whom to act as; empty: the login itself */
+    struct address source; /* for limits and the log */
+    bool secure;           /* TLS, or an exempted loopback connection (rule wire-3) */
+};
+struct auth_grant {
+    uint64_t account;
+    str address; /* the account's primary address */
+};
+struct auth_scram_salt {
+    uint8_t salt[16];
+    uint32_t iterations; /* the same answer shape for unknown logins, stable per login */
+};
+
+struct recipient_check {
+    str address;      /* local@domain as given, domain in any case */
+    uint64_t size;    /* announced message size, 0 unknown */
+    uint64_t account; /* the authenticated sender; 0: a stranger */
+    bool relay_allowed; /* by a named relay entry */
+};
+struct recipient_verdict {
+    bool local;   /* ends in mailboxes here; otherwise it goes to the queue */
+    uint32_t home; /* the house thread of its (first) account, for routing `deliver` */
+};
+
+struct envelope_recipient {
+    str address;  /* as accepted */
+    str orcpt;    /* RFC 3461, decoded "type;address", or empty */
+    uint8_t notify; /* RECIPIENT_NOTIFY_* bits, 0: default */
+    uint8_t mailbox_hint; /* 0 inbox, 1 junk (quarantine verdict) */
+};
+enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
+
+/* A message as the gate received it. The blob that is stored is trace + the content of fd. */
+struct envelope {
+    str sender;       /* reverse-path without <>; empty: null sender */
+    str envid;        /* RFC 3461, decoded */
+    uint8_t ret;      /* 0 unset, 1 FULL, 2 HDRS */
+    uint8_t body;     /* 0 7BIT, 1 8BITMIME, 2 BINARYMIME */
+    bool smtputf8, requiretls;
+    uint8_t priority; /* MT-PRIORITY + 9; 9 is normal; 0 unset */
+    int64_t deliver_by;  /* wall seconds; 0 unset */
+    bool deliver_by_notify; /* DELIVERBY mode N (else R) */
+    int64_t hold_until;  /* FUTURERELEASE; wall seconds; 0 unset */
+    uint64_t account; /* authenticated sender; 0: from outside */
+    struct address source;
+    str helo;
+    str id;           /* the transaction's id, as in Received and the log */
+    str trace;        /* Received (and at submission added Date, Message-ID), CRLF ends */
+    str mime;         /* mime_cold_encode() of the content, made by the gate */
+    int fd;           /* sealed memory file with the content, CRLF line ends */
+    uint64_t size;    /* bytes in fd */
+    const struct envelope_recipient *recipients;
+    size_t nrecipients;
+};
+#define ENVELOPE_RECIPIENTS_MAX 1000
+
+/* What becomes of each recipient. SMTP folds them into one answer: OK only if all are OK. LMTP
+ * answers one by one. */
+struct deliver_result {
+    enum err *recipients; /* nrecipients, the caller's memory */
+};
+
+/* A session that the gate hands on after authentication. fd: the client's socket (plain) or one end
+ * of a pair that the gate proxies to the TLS session. */
+struct session_handoff {
+    enum protocol protocol;
+    struct auth_grant who;
+    struct address peer, local;
+    bool tls;
+    str tls_version;
+    str unread;   /* bytes the gate had read already */
+    str greeting_tag; /* protocol's own: what the house must answer first (IMAP tag), or empty */
+    int fd;       /* taken, also on error */
+};
+
+struct house {
+    void *ctx;
+    enum err (*auth_password)(void *ctx, const struct auth_attempt *a, str password,
+                              struct arena *arena, struct auth_grant *out) WAITS;
+    /* SCRAM-SHA-256 (RFC 7677): the gate parses, the house computes. */
+    enum err (*auth_scram_salt)(void *ctx, const struct auth_attempt *a,
+                                struct auth_scram_salt *out) WAITS;
+    /* auth_message as in RFC 5802 3; proof: 32 bytes; signature gets 32 bytes. */
+    enum err (*auth_scram_verify)(void *ctx, const struct auth_attempt *a, str auth_message,
+                                  str proof, uint8_t signature[32], struct arena *arena,
+                                  struct auth_grant *out) WAITS;
+    /* SASL EXTERNAL: login is the name from a verified client certificate. */
+    enum err (*auth_external)(void *ctx, const struct auth_attempt *a, struct arena *arena,
+                              struct auth_grant *out) WAITS;
+    /* ERR_NO_USER, ERR_QUOTA, ERR_RELAY, ERR_DISABLED, … as RCPT will answer. */
+    enum err (*recipient_check)(void *ctx, const struct recipient_check *c,
+                                struct recipient_verdict *out) WAITS;
+    /* May this account use this sender address? ERR_SENDER. The null sender is always allowed. */
+    enum err (*sender_check)(void *ctx, uint64_t account, str address) WAITS;
+    /* ERR_OK: out->recipients says what became of each; every OK one is durable. Another error
+     * stands for all. */
+    enum err (*deliver)(void *ctx, uint32_t home, const struct envelope *e,
+                        struct deliver_result *out) WAITS;
+    enum err (*session_open)(void *ctx, const struct session_handoff *h) WAITS;
+};
+
+/* The row form of an envelope without fd, mime (for the wire between roles and for queue rows). */
+void envelope_encode(const struct envelope *e, struct buf *out);
+enum err envelope_decode(str bytes, struct arena *arena, struct envelope *out) MUST;
+
+#endif
