@@ -15,6 +15,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "format/addr.h"
 
 struct smtp_fault {
     int code;             /* 501 */
@@ -41,28 +42,18 @@ enum err smtp_parse_helo(str args, struct smtp_helo *out, struct smtp_fault *fau
 /* True for "[1.2.3.4]" and "[IPv6:…]"; ip gets the address text without brackets and tag.
  * General address literals of other kinds are refused. */
 bool smtp_address_literal(str s, str *ip, bool *v6);
-/* A dotted name: labels of 1 to 63 bytes, 255 at most, no leading or trailing '-'; with utf8 also
- * bytes above 0x7f (valid UTF-8). */
-bool smtp_domain_valid(str s, bool utf8);
-
 /* A reverse-path or forward-path. The source route is checked and dropped (RFC 5321 App. C). */
 struct smtp_path {
-    bool null;       /* "<>", only as reverse-path */
-    bool postmaster; /* "<Postmaster>" without domain, only as forward-path */
-    bool utf8;       /* has non-ASCII bytes (RFC 6531) */
-    bool literal;    /* the domain is an address literal, brackets kept in domain */
-    str local;       /* unquoted, unescaped (RFC 5321 4.1.2: equal meaning) */
-    str domain;      /* as given; empty for null and postmaster */
-    str mailbox;     /* canonical text: local, quoted only where needed, '@', domain */
+    bool null;        /* "<>", only as reverse-path */
+    bool postmaster;  /* "<Postmaster>" without domain, only as forward-path */
+    bool utf8;        /* has non-ASCII bytes (RFC 6531) */
+    bool literal;     /* the domain is an address literal */
+    struct addr addr; /* "Postmaster" as given, without domain; both empty for null */
 };
 enum { SMTP_PATH_NULL_OK = 1, SMTP_PATH_POSTMASTER_OK = 2 };
 /* Takes "<…>" off the front of *s. allowed: the two flags above. */
 enum err smtp_take_path(struct arena *a, str *s, unsigned allowed, struct smtp_path *out,
                         struct smtp_fault *fault) MUST;
-/* The same for a bare mailbox ("a@b", the whole slice), e.g. for AUTH= and VRFY. */
-enum err smtp_parse_mailbox(struct arena *a, str s, struct smtp_path *out,
-                            struct smtp_fault *fault) MUST;
-
 enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };
 enum smtp_ret { SMTP_RET_NONE, SMTP_RET_FULL, SMTP_RET_HDRS };
 enum smtp_mail_param {
@@ -86,7 +77,7 @@ struct smtp_mail {
     enum smtp_body body;
     enum smtp_ret ret;
     str envid;             /* xtext decoded, printable ASCII, at most 100 encoded (RFC 3461 4.4) */
-    str auth;              /* AUTH=: the mailbox decoded; empty for "<>" */
+    struct addr auth;      /* AUTH=, decoded; null for "<>" */
     uint64_t hold_for_s;   /* HOLDFOR */
     uint64_t hold_until_s; /* HOLDUNTIL, seconds since 1970 UTC */
     int64_t by_s;          /* BY: seconds from now, may be 0 or below for mode N */
