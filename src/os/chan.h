@@ -11,9 +11,9 @@
 
 struct completion {
     struct loop_task task; /* first */
-    struct loop *loop;
-    struct event event;
-    bool done;      /* seen on the waiting thread */
+    struct loop *loop;     /* NULL off a fiber */
+    struct fiber *waiter;
+    bool done;      /* seen on the waiting fiber */
     uint32_t futex; /* used off a fiber */
 };
 void completion_init(struct completion *c); /* on the waiting thread */

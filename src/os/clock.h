@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * clock: the only source of time. Tests can shift the wall clock (rule wire-8) with the environment
- * variable POSTHOUSE_CLOCK_OFFSET_S, read once; it is ignored in a process started as root's service.
+ * variable POSTHOUSE_CLOCK_OFFSET_S, read once; it is ignored in a process started as root's
+ * service.
  */
 #ifndef OS_CLOCK_H
 #define OS_CLOCK_H
 
 #include <stdint.h>
 
-uint64_t clock_mono_ms(void);    /* monotonic, fresh */
+uint64_t clock_mono_ms(void); /* monotonic, fresh */
 uint64_t clock_mono_ns(void);
-uint64_t clock_wall_ms(void);    /* since 1970, UTC, 64 bits */
-static inline int64_t clock_wall_s(void) { return (int64_t)(clock_wall_ms() / 1000); }
+uint64_t clock_wall_ms(void); /* since 1970, UTC, 64 bits */
+static inline int64_t clock_wall_s(void)
+{
+    return (int64_t)(clock_wall_ms() / 1000);
+}
 
 #define DEADLINE_NEVER UINT64_MAX
 /* A deadline is a point on the monotonic clock, in ms. */

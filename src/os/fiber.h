@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "os/wait.h"
 
 #define FIBER_STACK_BYTES 65536 /* four times that under sanitizers */
 
@@ -26,17 +27,20 @@ struct fiber_group {
     struct list fibers;
     struct list parked; /* of struct park */
     size_t count;       /* running fibers */
-    struct list joiners;
+    struct event ended; /* signalled when nothing is left */
     bool canceled;
 };
 void fiber_group_init(struct fiber_group *g);
 /* Every wait of the group's fibers returns ERR_CANCELED from now on; parked connections of the
  * group are woken (PARK_CANCELED). */
 void fiber_group_cancel(struct fiber_group *g);
-void fiber_group_join(struct fiber_group *g) WAITS; /* not interrupted by cancellation */
+/* Waits until no fiber runs and nothing is parked. Not interrupted by cancellation; instead the
+ * cancellation of the joining fiber passes on to the group that it joins. */
+void fiber_group_join(struct fiber_group *g) WAITS;
 
-/* Starts fn(arg) in the current thread's loop; it first runs after the caller waits or returns to the
- * loop. name is borrowed for the fiber's life. ERR_NOMEM, ERR_CANCELED (group canceled). */
+/* Starts fn(arg) in the current thread's loop (also before loop_run); it first runs after the
+ * caller waits or returns to the loop. name is borrowed for the fiber's life. ERR_NOMEM (memory, or
+ * the process's limit of mappings), ERR_CANCELED (group or loop cancelled). */
 enum err fiber_start(struct fiber_group *g, const char *name, fiber_fn *fn, void *arg) MUST;
 
 struct fiber *fiber_current(void); /* NULL off a fiber */

@@ -12,11 +12,19 @@
 #define FD_AUTO __attribute__((cleanup(file_close)))
 void file_close(int *fd); /* closes if >= 0, sets -1 */
 
-enum { FILE_READ = 1, FILE_WRITE = 2, FILE_CREATE = 4, FILE_EXCLUSIVE = 8, FILE_TRUNCATE = 16, FILE_DIR = 32 };
+enum {
+    FILE_READ = 1,
+    FILE_WRITE = 2,
+    FILE_CREATE = 4,
+    FILE_EXCLUSIVE = 8,
+    FILE_TRUNCATE = 16,
+    FILE_DIR = 32
+};
 /* mode 0600. Always O_CLOEXEC. dir_fd: AT_FDCWD or a directory. */
 enum err file_open(int dir_fd, str path, int flags, int *fd) MUST;
 enum err file_read_at(int fd, uint64_t offset, void *out, size_t len, size_t *got) MUST;
-enum err file_write_all_at(int fd, uint64_t offset, const void *data, size_t len) MUST; /* NOSPACE, IO */
+enum err file_write_all_at(int fd, uint64_t offset, const void *data,
+                           size_t len) MUST; /* NOSPACE, IO */
 enum err file_sync_data(int fd) MUST;
 enum err file_sync_dir(int dir_fd) MUST;
 enum err file_size(int fd, uint64_t *out) MUST;

@@ -7,24 +7,29 @@
 #define OS_LOOP_H
 
 #include "base/err.h"
+#include "base/heap.h"
 
 struct loop;
 
 struct loop_options {
-    const char *name;      /* borrowed; for logs and the fiber table */
-    size_t stacks_kept;    /* free stacks kept in the pool; 0 means LOOP_STACKS_KEPT */
+    const char *name;       /* borrowed; for logs and the fiber table */
+    size_t stacks_kept;     /* free stacks kept in the pool; 0 means LOOP_STACKS_KEPT */
     uint32_t slice_warn_ms; /* watchdog: a slice longer than this is logged; 0 means 20 */
 };
 #define LOOP_STACKS_KEPT 64
 
 /* Makes the calling thread's loop. One per thread at most. */
 enum err loop_open(struct loop **out, const struct loop_options *options) MUST;
-/* Runs until loop_stop and until no fiber is left; all fibers are cancelled first. */
+/* Runs until loop_stop and until no fiber is left. When it stops, all fibers are cancelled and all
+ * parked connections are resumed with PARK_CANCELED. */
 void loop_run(struct loop *l);
+/* Runs until no fiber and no parked connection is left, without stopping anything: for tests and
+ * commands. Timers and tasks still pending are not waited for. */
+void loop_run_until_idle(struct loop *l);
 /* From any thread or a signal handler. */
 void loop_stop(struct loop *l);
 bool loop_stopping(const struct loop *l);
-void loop_close(struct loop *l);
+void loop_close(struct loop *l); /* on its thread, after loop_run */
 
 struct loop *loop_current(void); /* NULL on a thread without a loop */
 uint64_t loop_now_ms(void);      /* monotonic time of this round; clock_mono_ms off a loop */
@@ -40,9 +45,11 @@ void loop_post(struct loop *l, struct loop_task *task);
 /* A timer runs fn(timer) on the loop's thread outside any fiber; it must not wait. */
 struct loop_timer {
     void (*fn)(struct loop_timer *);
-    uint64_t node[2]; /* the loop's (struct heap_node) */
+    struct heap_node node; /* the loop's */
 };
-enum err loop_timer_set(struct loop_timer *t, uint64_t deadline_ms) MUST; /* again: moves it */
+/* Zero the struct and set fn before the first use. Again: moves it. DEADLINE_NEVER: clears it.
+ * ERR_NOMEM. */
+enum err loop_timer_set(struct loop_timer *t, uint64_t deadline_ms) MUST;
 void loop_timer_clear(struct loop_timer *t); /* no-op when not set */
 
 #endif

@@ -8,12 +8,14 @@
 
 #include "base/err.h"
 
-/* Starts `threads` workers (once per process, after the last fork). */
+/* Allows up to `threads` workers (once per process). They are made when work comes and end when
+ * idle for some seconds, so an idle process has none. ERR_INVALID: 0, or more than 256. */
 enum err offload_start(unsigned threads) MUST;
-void offload_stop(void);
+void offload_stop(void); /* waits until all work has ended */
 /* Runs fn(arg) on a worker and waits for it. Not interrupted by cancellation: fn always has ended
  * when this returns, so arg may live on the caller's stack. At most OFFLOAD_QUEUE_MAX jobs wait;
- * beyond it ERR_BUSY. Off a fiber it calls fn directly. */
+ * beyond it ERR_BUSY. Off a fiber, before offload_start, or when no thread can be made it calls fn
+ * directly. */
 #define OFFLOAD_QUEUE_MAX 1024
 enum err offload_run(void (*fn)(void *arg), void *arg) WAITS MUST;
 

@@ -8,8 +8,10 @@
 #include "base/err.h"
 
 /* Forks; the child runs fn(arg) and exits with its result. The child dies with its parent
- * (PR_SET_PDEATHSIG). */
-enum err proc_fork(int (*fn)(void *arg), void *arg, int *pid) MUST;
+ * (PR_SET_PDEATHSIG). In the child no loop is open any more (it may open its own), signals are
+ * unblocked, and fn runs on a full-sized stack also when the caller is a fiber. Call it while the
+ * process has no other threads. ERR_NOMEM. */
+enum err proc_fork(int (*fn)(void *arg), void *arg, int *pid) WAITS MUST;
 struct proc_exit {
     int pid, code, signal; /* signal 0 when it exited */
 };

@@ -16,7 +16,7 @@ struct sandbox_profile {
     unsigned files_max;           /* RLIMIT_NOFILE; 0 leaves it */
 };
 struct sandbox_paths {
-    str data_dir; /* allowed subtree, when files_* */
+    str data_dir;      /* allowed subtree, when files_* */
     unsigned uid, gid; /* 0: stay who we are */
 };
 /* Applies user, no_new_privs, Landlock (where the kernel has it), seccomp (always), limits.

@@ -10,11 +10,11 @@
 #include "os/wait.h"
 
 struct address {
-    uint8_t family;  /* 0 none, 4, 6; 1 = Unix socket */
-    uint8_t ip[16];  /* network order; the first 4 for IPv4 (v4-mapped v6 is given as 4) */
+    uint8_t family; /* 0 none, 4, 6; 1 = Unix socket */
+    uint8_t ip[16]; /* network order; the first 4 for IPv4 (v4-mapped v6 is given as 4) */
     uint16_t port;
 };
-bool address_parse(str text, struct address *out); /* "1.2.3.4", "::1"; no port */
+bool address_parse(str text, struct address *out);             /* "1.2.3.4", "::1"; no port */
 void address_render(const struct address *a, struct buf *out); /* without port */
 bool address_is_loopback(const struct address *a);
 bool address_is_private(const struct address *a); /* RFC 1918, ULA, link-local, loopback, CGNAT */
@@ -36,7 +36,7 @@ void sock_keep_alive(int fd, unsigned idle_s);
 /* Bytes with at most SOCK_FDS_MAX descriptors beside them. */
 #define SOCK_FDS_MAX 4
 enum err sock_send(struct watch *w, str bytes, const int *fds, size_t nfds) WAITS MUST; /* all */
-enum err sock_recv(struct watch *w, void *out, size_t len, size_t *got, int *fds, size_t *nfds)
-    WAITS MUST; /* some; ERR_EOF */
+enum err sock_recv(struct watch *w, void *out, size_t len, size_t *got, int *fds,
+                   size_t *nfds) WAITS MUST; /* some; ERR_EOF */
 
 #endif

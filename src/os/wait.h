@@ -16,29 +16,36 @@ struct fiber;
 /* A descriptor known to the loop, edge-triggered, for its whole life. */
 struct watch {
     int fd;
-    uint32_t ready;         /* WAIT_* seen and not yet used up */
-    struct fiber *reader, *writer;
+    uint32_t ready;                /* WAIT_* seen and not yet used up */
+    struct fiber *reader, *writer; /* at most one of each waits */
     struct park *park;
-    bool registered;
+    bool registered, always_ready; /* always_ready: a regular file, which epoll refuses */
 };
 enum { WAIT_READ = 1, WAIT_WRITE = 2, WAIT_HANGUP = 4 };
 
 /* fd must be non-blocking and stays the caller's. Off a loop it registers nothing. */
 enum err watch_open(struct watch *w, int fd) MUST;
 void watch_close(struct watch *w); /* before close(fd); waiting fibers get ERR_CANCELED */
-/* Moves an open watch from a closed one of another thread: see net/stream.h for handing on. */
+/* A descriptor is handed to another thread or process by closing its watch here and opening one
+ * there; whatever is unread in the kernel is seen by the new watch. */
 
 /* Waits until the descriptor is ready for what (one of READ, WRITE). The caller first tries the
  * system call and waits only after EAGAIN. ERR_TIMEOUT, ERR_CANCELED. */
 enum err wait_fd(struct watch *w, int what, uint64_t deadline_ms) WAITS MUST;
+/* True when the descriptor has input (or its end) right now; asks the kernel. Never waits. */
+bool watch_readable(struct watch *w);
 
 /* An event between fibers of one thread. signal wakes all present waiters; it is not remembered,
  * so check the condition in a loop. */
 struct event {
-    struct list waiters;
+    struct list waiters; /* of struct event_waiter */
+};
+struct event_waiter { /* os's: a waiting fiber or a parked connection */
+    struct list link;
+    void (*wake)(struct event_waiter *);
 };
 void event_init(struct event *e);
-void event_signal(struct event *e);
+void event_signal(struct event *e); /* never switches; from any code on the event's thread */
 enum err event_wait(struct event *e, uint64_t deadline_ms) WAITS MUST;
 
 enum err wait_until(uint64_t deadline_ms) WAITS MUST; /* ERR_TIMEOUT when it is reached */
@@ -56,8 +63,10 @@ struct deadline_scope {
 };
 struct deadline_scope deadline_scope_enter(uint64_t ms);
 void deadline_scope_leave(struct deadline_scope *s);
+#define DEADLINE_SCOPE_NAME2(line) deadline_scope_##line
+#define DEADLINE_SCOPE_NAME(line) DEADLINE_SCOPE_NAME2(line)
 #define DEADLINE_SCOPE(ms)                                                                         \
     __attribute__((cleanup(deadline_scope_leave), unused)) struct deadline_scope                   \
-        deadline_scope_##__LINE__ = deadline_scope_enter(ms)
+    DEADLINE_SCOPE_NAME(__LINE__) = deadline_scope_enter(ms)
 
 #endif
