@@ -10,7 +10,7 @@
 #include "net/proxy.h"
 
 /* Takes the stream on success; on error the caller still has it, to say so and close. h: all but
- * fd, peer, local, tls and unread are filled in. greeting is what the house writes first. */
+ * fd, peer, local, tls, tls_version and unread are filled in. */
 enum err handoff(struct stream *s, const struct house *house, struct session_handoff *h,
                  uint64_t idle_timeout_ms, struct fiber_group *group) WAITS MUST;
 

@@ -98,7 +98,7 @@ struct session_handoff {
     bool tls;
     str tls_version;
     str unread;   /* bytes the gate had read already */
-    str greeting_tag; /* protocol's own: what the house must answer first (IMAP tag), or empty */
+    str greeting; /* what the house writes first ("+OK …", "a1 OK …"), so that nothing overtakes it */
     int fd;       /* taken, also on error */
 };
 
