@@ -21,7 +21,7 @@ struct err_info {
     const char *name; /* "QUOTA" */
     enum err_class class;
     int smtp_code;
-    const char *enhanced; /* RFC 3463 */
+    const char *enhanced;  /* RFC 3463 */
     const char *imap_code; /* RFC 5530 and others; may be "" */
     int http_status;
     const char *jmap_type;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * heap: an intrusive binary min-heap by a u64 (timers, due times). Insert, remove, change: O(log n).
+ * heap: an intrusive binary min-heap by a u64 (timers, due times). Insert, remove, change: O(log
+ * n).
  */
 #ifndef BASE_HEAP_H
 #define BASE_HEAP_H

@@ -30,7 +30,8 @@ enum err map_put_u64(struct map *m, uint64_t key, void *value, void **old) MUST;
 void *map_remove_u64(struct map *m, uint64_t key);
 
 /* for (size_t i = 0; map_next(&m, &i, &key, &value);) … ; removing the current entry is allowed,
- * putting is not. key and value may be NULL. Order is not defined. */
+ * putting is not. key and value may be NULL. Order is not defined. The key of a u64 entry is shown
+ * as its eight bytes in the order of the machine; keys are borrowed until the entry is removed. */
 bool map_next(const struct map *m, size_t *pos, str *key, void **value);
 
 #endif

@@ -24,8 +24,8 @@ void set_free(struct set *s); /* leaves an empty set */
 enum err set_add_range(struct set *s, uint32_t first, uint32_t last) MUST;
 static inline enum err set_add(struct set *s, uint32_t n) { return set_add_range(s, n, n); }
 enum err set_remove_range(struct set *s, uint32_t first, uint32_t last) MUST;
-bool set_has(const struct set *s, uint32_t n);   /* O(log ranges) */
-uint64_t set_size(const struct set *s);          /* number of values */
+bool set_has(const struct set *s, uint32_t n); /* O(log ranges) */
+uint64_t set_size(const struct set *s);        /* number of values */
 enum err set_union(struct set *into, const struct set *from) MUST;
 enum err set_intersect(struct set *into, const struct set *with) MUST;
 enum err set_subtract(struct set *from, const struct set *what) MUST;

@@ -17,7 +17,10 @@ typedef struct str {
 
 /* A slice of a string literal; also usable in static initialisers. */
 #define STR(literal) ((str){"" literal, sizeof(literal) - 1})
-#define STR_INIT(literal) {"" literal, sizeof(literal) - 1}
+#define STR_INIT(literal)                                                                          \
+    {                                                                                              \
+        "" literal, sizeof(literal) - 1                                                            \
+    }
 #define STR_NONE ((str){NULL, 0})
 /* For printf's "%.*s". */
 #define STR_ARG(s) (int)(s).len, (s).data ? (s).data : ""
