@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * deliver: a message that the gate has received comes to rest (rules accept-1 to accept-4).
+ *
+ *   one account here        one commit there; its outcome is the answer
+ *   anything else           one commit of queue rows (now it is durable, all recipients are OK),
+ *                           then at once one idempotent commit per account, each ending its rows;
+ *                           what is left after a crash or an error is done by deliver_recover()
+ *
+ * A recipient that fails for good after the queue commit is HELD with the reason, never dropped.
+ */
+#ifndef CORE_DELIVER_H
+#define CORE_DELIVER_H
+
+#include "core/account.h"
+#include "core/directory.h"
+#include "core/house.h"
+
+struct deliver_ctx {
+    struct accounts *accounts;
+    struct directory *directory;
+    str host_name; /* unused where rows do not show it */
+};
+
+/* The table's `deliver`. Resolves each recipient; decides; commits. Errors of single recipients are
+ * in out->recipients; the result is not ERR_OK only when it stands for all of them. ERR_LOOP: a
+ * Delivered-To of the same address stands in the message. */
+enum err deliver_envelope(struct deliver_ctx *d, const struct envelope *e,
+                          struct deliver_result *out) WAITS MUST;
+
+/* Delivers LOCAL queue rows that are due, of all shards, once. *left: LOCAL rows that remain. At
+ * start, then from a background fiber. A failed row is tried again later, with growing pauses. */
+enum err deliver_recover(struct deliver_ctx *d, size_t *left) WAITS MUST;
+
+/* Header lines put before the message in this account. */
+void deliver_prefix(str sender, const str *delivered_to, size_t n, struct buf *out);
+
+#endif

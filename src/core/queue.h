@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * queue: messages that are accepted and not yet at their end: one message row (envelope, blob), one
+ * row per recipient. docs/queue.md holds the table of legal states, which queue.c asserts. Every
+ * transition is one commit in the message's shard; all of a message's rows are in one shard.
+ *
+ *   LOCAL    to be put into an account here; core/deliver.h does it at once and after a crash
+ *   READY    for another host, to be tried when due
+ *   ACTIVE   being tried; due is then the end of the lease, after which it is READY again
+ *   HELD     waits for a person (posthouse queue release), or failed for good and awaits its report
+ *   done     the row is gone; with a message's last row its message row and blob reference go too
+ */
+#ifndef CORE_QUEUE_H
+#define CORE_QUEUE_H
+
+#include "core/house.h"
+#include "core/schema.h"
+
+enum queue_state { QUEUE_LOCAL = 1, QUEUE_READY = 2, QUEUE_ACTIVE = 3, QUEUE_HELD = 4 };
+#define QUEUE_REPLY_MAX 1000 /* bytes kept of a remote's words */
+
+struct queue_recipient {
+    uint64_t id; /* of the message */
+    uint32_t n;  /* of the recipient in it, from 0 */
+    enum queue_state state;
+    enum queue_state held_from; /* HELD: where release leads back to */
+    uint64_t account;           /* LOCAL: whose; else 0 */
+    str address;                /* final: Delivered-To here, RCPT there */
+    str original;               /* as the sender gave it */
+    str orcpt;
+    uint8_t notify;       /* NOTIFY_* */
+    uint8_t mailbox_hint; /* as in struct envelope_recipient */
+    uint32_t attempts;
+    uint64_t due_ms, last_ms; /* wall clock; last attempt, 0 never */
+    enum err last_error;
+    str last_reply;
+};
+struct queue_message {
+    uint64_t id; /* 48 bits of wall ms when it was queued, 16 random */
+    uint64_t created_ms;
+    struct blob_id blob;
+    uint64_t trace_len, content_len;
+    struct envelope envelope; /* without fd, mime, trace (in the blob) and recipients */
+};
+/* Where an id's rows are. */
+uint64_t queue_partition(uint64_t id);
+
+/* One durable commit: message row, mime row, recipients (their n, id and due_ms are filled in), and
+ * the blob (trace + fd). ERR_LIMIT beyond ENVELOPE_RECIPIENTS_MAX recipients. */
+enum err queue_add(struct store *s, const struct envelope *e, struct queue_recipient *recipients,
+                   size_t n, struct queue_message *out) WAITS MUST;
+
+/* ERR_NOT_FOUND. Slices in the arena. */
+enum err queue_get(struct store *s, uint64_t id, struct arena *arena,
+                   struct queue_message *out) WAITS MUST;
+enum err queue_get_mime(struct store *s, uint64_t id, struct buf *out) WAITS MUST;
+enum err queue_recipients(struct store *s, uint64_t id, struct arena *arena,
+                          struct queue_recipient **out, size_t *n) WAITS MUST;
+
+struct queue_filter {
+    uint64_t after;  /* id, exclusive; 0 from the start */
+    unsigned states; /* bits 1 << enum queue_state; 0: all */
+    str sender;      /* part of it; empty: all */
+    str recipient;   /* part of an address; empty: all */
+    size_t limit;    /* messages; 0: 1,000 */
+};
+/* Ascending by id over all shards; fn may wait. `more`: filter.after for the next page, 0 at the
+ * end. */
+typedef bool queue_list_fn(void *arg, const struct queue_message *m,
+                           const struct queue_recipient *recipients, size_t n);
+enum err queue_list(struct store *s, const struct queue_filter *f, queue_list_fn *fn, void *arg,
+                    uint64_t *more) WAITS MUST;
+
+#define QUEUE_ALL UINT32_MAX
+/* For one recipient or QUEUE_ALL; *changed counts those that really changed. ERR_NOT_FOUND. */
+enum err queue_hold(struct store *s, uint64_t id, uint32_t n, size_t *changed) WAITS MUST;
+enum err queue_release(struct store *s, uint64_t id, uint32_t n, uint64_t due_ms,
+                       size_t *changed) WAITS MUST;
+/* Held by hand or not: the recipient gets nothing. */
+enum err queue_remove(struct store *s, uint64_t id, uint32_t n, size_t *changed) WAITS MUST;
+
+/* ---- for delivery (and, later, the relay) ---- */
+/* Is this step in the table of docs/queue.md? to 0: done. */
+bool queue_step_legal(enum queue_state from, enum queue_state to);
+/* Done: the rows go. Those that are gone already are fine (idempotent). */
+enum err queue_finish(struct store *s, uint64_t id, const uint32_t *ns, size_t n) WAITS MUST;
+/* Rewrites one row (state, due, attempts, reply), if it still is in state `from`; else
+ * ERR_CONFLICT. */
+enum err queue_update(struct store *s, enum queue_state from,
+                      const struct queue_recipient *r) WAITS MUST;
+/* Rows due at or before now_ms in one shard, earliest first, at most `max`. */
+struct queue_due {
+    uint64_t due_ms, id;
+    uint32_t n;
+};
+enum err queue_due(struct store *s, unsigned shard, uint64_t now_ms, struct queue_due *out,
+                   size_t max, size_t *got) WAITS MUST;
+
+/* Row forms, for check. */
+void queue_message_encode(const struct queue_message *m, struct buf *out);
+enum err queue_message_decode(uint64_t id, str value, struct arena *arena,
+                              struct queue_message *out) MUST;
+void queue_recipient_encode(const struct queue_recipient *r, struct buf *out);
+enum err queue_recipient_decode(uint64_t id, uint32_t n, str value,
+                                struct queue_recipient *out) MUST;
+
+#endif
