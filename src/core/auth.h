@@ -11,10 +11,10 @@
 #include "core/house.h"
 
 struct auth_policy {
-    uint32_t failures;       /* allowed per (account, source) in period_ms before it is slowed */
+    uint32_t failures;        /* allowed per (account, source) in period_ms before it is slowed */
     uint32_t source_failures; /* per source over all accounts, much higher */
     uint64_t period_ms;
-    uint64_t remember_ms;    /* how long a verified password is remembered (as a keyed hash) */
+    uint64_t remember_ms; /* how long a verified password is remembered (as a keyed hash) */
 };
 #define AUTH_POLICY_DEFAULT ((struct auth_policy){10, 200, 600000, 3600000})
 
@@ -37,8 +37,8 @@ enum err auth_decide(const struct auth_facts *f) MUST;
  * temporary error; the log has the cause. */
 enum err auth_password(struct auth *a, const struct auth_attempt *at, str password,
                        struct arena *arena, struct auth_grant *out) WAITS MUST;
-enum err auth_scram_salt(struct auth *a, const struct auth_attempt *at, struct auth_scram_salt *out)
-    WAITS MUST;
+enum err auth_scram_salt(struct auth *a, const struct auth_attempt *at,
+                         struct auth_scram_salt *out) WAITS MUST;
 enum err auth_scram_verify(struct auth *a, const struct auth_attempt *at, str auth_message,
                            str proof, uint8_t signature[32], struct arena *arena,
                            struct auth_grant *out) WAITS MUST;

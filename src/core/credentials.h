@@ -9,7 +9,7 @@
 #include "core/directory.h"
 
 #define CREDENTIALS_PER_ACCOUNT_MAX 64
-#define PASSWORD_MAX 1024 /* bytes */
+#define PASSWORD_MAX 1024     /* bytes */
 #define SCRAM_ITERATIONS 4096 /* RFC 7677 4 */
 
 struct scram_keys {
@@ -21,8 +21,8 @@ struct credential {
     str name;           /* of an app password: "phone" */
     uint32_t protocols; /* enum protocol bits */
     int64_t created_s;
-    int64_t expires_s;  /* 0: never */
-    str argon2id;       /* encoded string */
+    int64_t expires_s; /* 0: never */
+    str argon2id;      /* encoded string */
     struct scram_keys scram;
 };
 /* How expensive a new hash is; `posthouse dev` uses a cheap one for its test accounts. */
@@ -34,22 +34,36 @@ struct password_cost {
 
 /* Prepares by SASLprep's essentials (RFC 8265 OpaqueString: NFC, no controls). ERR_INVALID. */
 enum err password_prepare(str password, struct arena *a, str *out) MUST;
-/* Slow by design: runs on the offload pool. */
-enum err password_hash(str prepared, struct password_cost cost, struct arena *a, struct credential *out)
-    WAITS MUST;
+/* Fills argon2id and scram (out->scram.salt and iterations are set by the caller, so that all
+ * credentials of an account share one salt: SCRAM names it before it knows which is meant). Slow by
+ * design: runs on the offload pool. */
+enum err password_hash(str prepared, struct password_cost cost, struct arena *a,
+                       struct credential *out) WAITS MUST;
 /* ERR_OK, ERR_AUTH. Runs on the offload pool. Also understands hashes imported from elsewhere
  * (crypt(3) forms). */
 enum err password_verify(str prepared, str encoded) WAITS MUST;
-void scram_derive(str prepared, struct scram_keys *k); /* salt and iterations are set by the caller */
+void scram_derive(str prepared,
+                  struct scram_keys *k); /* salt and iterations are set by the caller */
 /* "xxxx-xxxx-xxxx-xxxx" of 80 random bits. */
 str password_generate(struct arena *a);
 
-/* Replaces the account's password (id 0) or adds an app password (id from the result). */
+/* The whole of it: prepares, hashes and stores. c: id 0 or CREDENTIAL_NEW, name, protocols, expiry.
+ */
+#define CREDENTIAL_NEW UINT32_MAX
+enum err credential_set_password(struct directory *d, uint64_t account, const struct credential *c,
+                                 str password, struct password_cost cost, uint32_t *id) WAITS MUST;
+/* Replaces the account's password (id 0) or adds an app password (id CREDENTIAL_NEW;
+ * the result says which it got). */
 enum err credential_put(struct directory *d, uint64_t account, const struct credential *c,
                         uint32_t *id) WAITS MUST;
+/* ERR_NOT_FOUND. */
 enum err credential_remove(struct directory *d, uint64_t account, uint32_t id) WAITS MUST;
 /* All of an account, into the arena. */
 enum err credentials_list(struct directory *d, uint64_t account, struct arena *a,
                           const struct credential **out, size_t *n) WAITS MUST;
+
+/* 32 random bytes of this store, the same for ever (made at first use); for answers to unknown
+ * logins that do not differ from those to known ones. */
+enum err directory_secret(struct directory *d, uint8_t out[32]) WAITS MUST;
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * directory: domains, accounts, aliases, groups and who may use which address. Rows of the partition
- * STORE_PARTITION_DIRECTORY. One address model serves receiving and sending (rule auth-3).
+ * directory: domains, accounts, aliases, groups and who may use which address. Rows of the
+ * partition STORE_PARTITION_DIRECTORY. One address model serves receiving and sending (rule
+ * auth-3).
  *
- * Names are normalised on the way in: domains to lower-case A-labels (libidn2), local parts to NFC and
- * lower case (utf8proc). Every change is one commit; ERR_CONFLICT is retried inside.
+ * Names are normalised on the way in: domains to lower-case A-labels (libidn2), local parts to NFC
+ * and lower case (utf8proc). Every change is one commit; ERR_CONFLICT is retried inside.
  */
 #ifndef CORE_DIRECTORY_H
 #define CORE_DIRECTORY_H
@@ -13,13 +14,13 @@
 #include "base/err.h"
 #include "store/store.h"
 
-#define DIR_LOCAL_MAX 64       /* bytes, RFC 5321 4.5.3.1.1 */
-#define DIR_DOMAIN_MAX 255     /* bytes */
+#define DIR_LOCAL_MAX 64   /* bytes, RFC 5321 4.5.3.1.1 */
+#define DIR_DOMAIN_MAX 255 /* bytes */
 #define DIR_ADDRESS_MAX 320
-#define DIR_TARGETS_MAX 1000   /* of one alias or group */
-#define DIR_EXPAND_MAX 5000    /* final targets of one recipient */
-#define DIR_DEPTH_MAX 16       /* aliases of aliases */
-#define DIR_NAME_MAX 255       /* display names */
+#define DIR_TARGETS_MAX 1000 /* of one alias or group */
+#define DIR_EXPAND_MAX 5000  /* final targets of one recipient */
+#define DIR_DEPTH_MAX 16     /* aliases of aliases */
+#define DIR_NAME_MAX 255     /* display names */
 
 struct directory {
     struct store *store;
@@ -33,15 +34,17 @@ enum err directory_normalise_domain(str domain, struct arena *a, str *out) MUST;
 /* ---- domains ---- */
 struct domain {
     str name;
-    str catch_all;    /* address that receives what nobody else does; empty: none */
+    str catch_all;     /* address that receives what nobody else does; empty: none */
     uint8_t separator; /* of plus-addressing, e.g. '+'; 0: off */
     uint64_t quota_bytes, quota_messages; /* defaults for new accounts; 0: unlimited */
     int64_t created_s;
 };
-enum err directory_domain_add(struct directory *d, const struct domain *dom) WAITS MUST; /* EXISTS */
-enum err directory_domain_set(struct directory *d, const struct domain *dom) WAITS MUST; /* NOT_FOUND */
-enum err directory_domain_get(struct directory *d, str name, struct arena *a, struct domain *out)
-    WAITS MUST; /* ERR_NO_DOMAIN */
+enum err directory_domain_add(struct directory *d,
+                              const struct domain *dom) WAITS MUST; /* EXISTS */
+enum err directory_domain_set(struct directory *d,
+                              const struct domain *dom) WAITS MUST; /* NOT_FOUND */
+enum err directory_domain_get(struct directory *d, str name, struct arena *a,
+                              struct domain *out) WAITS MUST; /* ERR_NO_DOMAIN */
 /* ERR_HAS_CHILDREN while an address of the domain is left. */
 enum err directory_domain_remove(struct directory *d, str name) WAITS MUST;
 
@@ -49,16 +52,16 @@ enum err directory_domain_remove(struct directory *d, str name) WAITS MUST;
 enum account_state { ACCOUNT_ACTIVE, ACCOUNT_DISABLED /* no login, no reception: 550 5.2.1 */ };
 struct account_entry {
     uint64_t id;
-    str address; /* primary */
-    str name;    /* display name */
+    str address;                          /* primary */
+    str name;                             /* display name */
     uint64_t quota_bytes, quota_messages; /* 0: unlimited */
     enum account_state state;
     uint32_t protocols; /* enum protocol bits that a password may be used for */
     int64_t created_s;
 };
 /* Gives the id. ERR_EXISTS (address taken by anything), ERR_NO_DOMAIN. */
-enum err directory_account_add(struct directory *d, const struct account_entry *e, uint64_t *id)
-    WAITS MUST;
+enum err directory_account_add(struct directory *d, const struct account_entry *e,
+                               uint64_t *id) WAITS MUST;
 enum err directory_account_get(struct directory *d, uint64_t id, struct arena *a,
                                struct account_entry *out) WAITS MUST; /* NOT_FOUND */
 enum err directory_account_find(struct directory *d, str address, struct arena *a,
@@ -86,7 +89,8 @@ enum err directory_address_add(struct directory *d, const struct address_entry *
 enum err directory_address_set(struct directory *d, const struct address_entry *e) WAITS MUST;
 enum err directory_address_remove(struct directory *d, str address) WAITS MUST;
 
-/* Lists by name, a page at a time: `after` exclusive, empty at the start. The callback must not wait. */
+/* Lists by name, a page at a time: `after` exclusive, empty at the start. The callback must not
+ * wait. */
 typedef bool directory_domain_fn(void *arg, const struct domain *dom);
 typedef bool directory_account_fn(void *arg, const struct account_entry *e);
 typedef bool directory_address_fn(void *arg, const struct address_entry *e);
@@ -114,9 +118,10 @@ struct resolution {
  * ERR_NO_USER, ERR_DISABLED, ERR_DENIED (send-only), ERR_SYNTAX, ERR_LIMIT. */
 enum err directory_resolve(struct directory *d, str address, struct arena *a,
                            struct resolution *out) WAITS MUST;
-/* What you receive you may send as (but receive-only addresses), and what was granted. ERR_SENDER. */
+/* What you receive you may send as (but receive-only addresses), and what was granted. ERR_SENDER.
+ */
 enum err directory_may_send(struct directory *d, uint64_t account, str address) WAITS MUST;
-enum err directory_grant_send(struct directory *d, uint64_t account, str address, bool granted)
-    WAITS MUST;
+enum err directory_grant_send(struct directory *d, uint64_t account, str address,
+                              bool granted) WAITS MUST;
 
 #endif

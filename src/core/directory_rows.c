@@ -73,10 +73,7 @@ void key_credential(struct store_key *k, uint64_t account, uint32_t id)
     key_add_be(k, id, 4);
 }
 
-void key_next_account(struct store_key *k)
-{
-    key_start(k, DIR_SPACE_NEXT);
-}
+void key_next_account(struct store_key *k) { key_start(k, DIR_SPACE_NEXT); }
 
 void key_after_prefix(struct store_key *k, str prefix)
 {

@@ -8,6 +8,7 @@
  *   'C' account id, credential id   → credential row
  *   'G' account id, address         → granted sender address (empty row)
  *   'N'                             → next account id
+ *   'S'                             → 32 secret bytes of this store
  */
 #ifndef CORE_DIRECTORY_ROWS_H
 #define CORE_DIRECTORY_ROWS_H
@@ -16,8 +17,15 @@
 
 #define DIRECTORY_ROW_VERSION 1
 
-enum { DIR_SPACE_ADDRESS = 'A', DIR_SPACE_CREDENTIAL = 'C', DIR_SPACE_DOMAIN = 'D',
-       DIR_SPACE_GRANT = 'G', DIR_SPACE_ACCOUNT = 'I', DIR_SPACE_NEXT = 'N' };
+enum {
+    DIR_SPACE_ADDRESS = 'A',
+    DIR_SPACE_CREDENTIAL = 'C',
+    DIR_SPACE_DOMAIN = 'D',
+    DIR_SPACE_GRANT = 'G',
+    DIR_SPACE_ACCOUNT = 'I',
+    DIR_SPACE_NEXT = 'N',
+    DIR_SPACE_SECRET = 'S'
+};
 
 /* ERR_LIMIT when the name does not fit into a key. */
 enum err key_domain(struct store_key *k, str domain) MUST;
@@ -28,10 +36,7 @@ void key_credential(struct store_key *k, uint64_t account, uint32_t id);
 void key_next_account(struct store_key *k);
 /* The first key after every key that begins with these bytes. */
 void key_after_prefix(struct store_key *k, str prefix);
-static inline str key_str(const struct store_key *k)
-{
-    return str_of(k->bytes, k->len);
-}
+static inline str key_str(const struct store_key *k) { return str_of(k->bytes, k->len); }
 
 void domain_row_encode(const struct domain *d, struct buf *out);
 void account_row_encode(const struct account_entry *e, struct buf *out);

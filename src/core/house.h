@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * house: everything that a gate may ask of the house, as one table of functions. In a gate, app/ fills
- * it with calls over the wire between the roles (ipc.def); in the house and in unit tests it is filled
- * with the functions themselves. Protocol code cannot tell which. Every call may wait, and answers
- * ERR_UNAVAILABLE when the house is away (being restarted), which a client sees as 4xx.
+ * house: everything that a gate may ask of the house, as one table of functions. In a gate, app/
+ * fills it with calls over the wire between the roles (ipc.def); in the house and in unit tests it
+ * is filled with the functions themselves. Protocol code cannot tell which. Every call may wait,
+ * and answers ERR_UNAVAILABLE when the house is away (being restarted), which a client sees as 4xx.
  *
  * Slices in results live in the arena that was passed in.
  */
@@ -41,43 +41,43 @@ struct auth_scram_salt {
 };
 
 struct recipient_check {
-    str address;      /* local@domain as given, domain in any case */
-    uint64_t size;    /* announced message size, 0 unknown */
-    uint64_t account; /* the authenticated sender; 0: a stranger */
+    str address;        /* local@domain as given, domain in any case */
+    uint64_t size;      /* announced message size, 0 unknown */
+    uint64_t account;   /* the authenticated sender; 0: a stranger */
     bool relay_allowed; /* by a named relay entry */
 };
 struct recipient_verdict {
-    bool local;   /* ends in mailboxes here; otherwise it goes to the queue */
+    bool local;    /* ends in mailboxes here; otherwise it goes to the queue */
     uint32_t home; /* the house thread of its (first) account, for routing `deliver` */
 };
 
 struct envelope_recipient {
-    str address;  /* as accepted */
-    str orcpt;    /* RFC 3461, decoded "type;address", or empty */
-    uint8_t notify; /* RECIPIENT_NOTIFY_* bits, 0: default */
+    str address;          /* as accepted */
+    str orcpt;            /* RFC 3461, decoded "type;address", or empty */
+    uint8_t notify;       /* RECIPIENT_NOTIFY_* bits, 0: default */
     uint8_t mailbox_hint; /* 0 inbox, 1 junk (quarantine verdict) */
 };
 enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
 
 /* A message as the gate received it. The blob that is stored is trace + the content of fd. */
 struct envelope {
-    str sender;       /* reverse-path without <>; empty: null sender */
-    str envid;        /* RFC 3461, decoded */
-    uint8_t ret;      /* 0 unset, 1 FULL, 2 HDRS */
-    uint8_t body;     /* 0 7BIT, 1 8BITMIME, 2 BINARYMIME */
+    str sender;   /* reverse-path without <>; empty: null sender */
+    str envid;    /* RFC 3461, decoded */
+    uint8_t ret;  /* 0 unset, 1 FULL, 2 HDRS */
+    uint8_t body; /* 0 7BIT, 1 8BITMIME, 2 BINARYMIME */
     bool smtputf8, requiretls;
-    uint8_t priority; /* MT-PRIORITY + 9; 9 is normal; 0 unset */
-    int64_t deliver_by;  /* wall seconds; 0 unset */
+    uint8_t priority;       /* MT-PRIORITY + 9; 9 is normal; 0 unset */
+    int64_t deliver_by;     /* wall seconds; 0 unset */
     bool deliver_by_notify; /* DELIVERBY mode N (else R) */
-    int64_t hold_until;  /* FUTURERELEASE; wall seconds; 0 unset */
-    uint64_t account; /* authenticated sender; 0: from outside */
+    int64_t hold_until;     /* FUTURERELEASE; wall seconds; 0 unset */
+    uint64_t account;       /* authenticated sender; 0: from outside */
     struct address source;
     str helo;
-    str id;           /* the transaction's id, as in Received and the log */
-    str trace;        /* Received (and at submission added Date, Message-ID), CRLF ends */
-    str mime;         /* mime_cold_encode() of the content, made by the gate */
-    int fd;           /* sealed memory file with the content, CRLF line ends */
-    uint64_t size;    /* bytes in fd */
+    str id;        /* the transaction's id, as in Received and the log */
+    str trace;     /* Received (and at submission added Date, Message-ID), CRLF ends */
+    str mime;      /* mime_cold_encode() of the content, made by the gate */
+    int fd;        /* sealed memory file with the content, CRLF line ends */
+    uint64_t size; /* bytes in fd */
     const struct envelope_recipient *recipients;
     size_t nrecipients;
 };
@@ -97,8 +97,9 @@ struct session_handoff {
     struct address peer, local;
     bool tls;
     str tls_version;
-    str unread;   /* bytes the gate had read already */
-    str greeting; /* what the house writes first ("+OK …", "a1 OK …"), so that nothing overtakes it */
+    str unread; /* bytes the gate had read already */
+    str greeting; /* what the house writes first ("+OK …", "a1 OK …"), so that nothing overtakes it
+                   */
     int fd;       /* taken, also on error */
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * sasl: the server's side of a SASL exchange (RFC 4422) for every protocol of the gate. The protocol
- * frames and base64s the messages; this decides, asking the house. PLAIN (RFC 4616), LOGIN,
- * SCRAM-SHA-256 and -PLUS (RFC 7677, 5802), EXTERNAL.
+ * sasl: the server's side of a SASL exchange (RFC 4422) for every protocol of the gate. The
+ * protocol frames and base64s the messages; this decides, asking the house. PLAIN (RFC 4616),
+ * LOGIN, SCRAM-SHA-256 and -PLUS (RFC 7677, 5802), EXTERNAL.
  */
 #ifndef CORE_SASL_H
 #define CORE_SASL_H
@@ -32,14 +32,14 @@ void sasl_init(struct sasl *x, const struct house *house, struct stream *s, enum
 void sasl_free(struct sasl *x);
 
 enum sasl_result {
-    SASL_CONTINUE,  /* send the challenge, read a response, call sasl_step */
-    SASL_DONE,      /* x->grant is filled in; a non-empty challenge is data to send with success */
-    SASL_FAILED,    /* *why: ERR_AUTH, ERR_SYNTAX, ERR_UNSUPPORTED, ERR_TLS_REQUIRED, temporary ones */
+    SASL_CONTINUE, /* send the challenge, read a response, call sasl_step */
+    SASL_DONE,     /* x->grant is filled in; a non-empty challenge is data to send with success */
+    SASL_FAILED, /* *why: ERR_AUTH, ERR_SYNTAX, ERR_UNSUPPORTED, ERR_TLS_REQUIRED, temporary ones */
 };
 /* initial: decoded initial response, or NULL when the client sent none. */
 enum sasl_result sasl_start(struct sasl *x, str mechanism, const str *initial,
                             struct buf *challenge, enum err *why) WAITS;
-enum sasl_result sasl_step(struct sasl *x, str response, struct buf *challenge, enum err *why)
-    WAITS;
+enum sasl_result sasl_step(struct sasl *x, str response, struct buf *challenge,
+                           enum err *why) WAITS;
 
 #endif

@@ -91,6 +91,9 @@ int stream_detach(struct stream *s, struct buf *unread); /* frees s; the fd, or 
 /* A stream over a received descriptor, with the bytes that its first reader had read. */
 enum err stream_open_with(int fd, str unread, struct stream **out) MUST;
 
+/* The descriptor, which stays the stream's. */
+int stream_fd(const struct stream *s);
+
 /* Who is at the other end (PROXY protocol and XCLIENT replace it). */
 void stream_set_peer(struct stream *s, const struct address *peer, const struct address *local);
 const struct address *stream_peer(const struct stream *s);

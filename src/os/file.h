@@ -41,6 +41,12 @@ enum err file_free_bytes(int dir_fd, uint64_t *free, uint64_t *total) MUST;
 /* An advisory lock for the life of the descriptor; ERR_BUSY when another process has it. */
 enum err file_lock(int fd) MUST;
 
+/* A copy of the descriptor, close-on-exec; -1 when there is none to be had. */
+int file_duplicate(int fd);
+/* Read-only view of the first len bytes (len > 0). ERR_NOMEM, ERR_IO. */
+enum err file_map(int fd, uint64_t len, str *out) MUST;
+void file_unmap(str mapped);
+
 /* A memory file: filled, then sealed against any change, then passed to another process. */
 enum err file_memory(const char *name, int *fd) MUST;
 enum err file_seal(int fd) MUST;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * pop3: RFC 1939 with CAPA (2449), STLS (2595), AUTH (5034), RESP-CODES, AUTH-RESP-CODE (3206), UTF8
- * and LANG (6856). In two halves: the gate serves the AUTHORIZATION state and hands the session
- * to the house, which serves TRANSACTION and UPDATE.
+ * pop3: RFC 1939 with CAPA (2449), STLS (2595), AUTH (5034), RESP-CODES, AUTH-RESP-CODE (3206),
+ * UTF8 and LANG (6856). In two halves: the gate serves the AUTHORIZATION state and hands the
+ * session to the house, which serves TRANSACTION and UPDATE.
  */
 #ifndef PROTO_POP3_POP3_H
 #define PROTO_POP3_POP3_H

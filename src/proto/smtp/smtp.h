@@ -20,16 +20,16 @@ struct smtp_network {
 
 struct smtp_config {
     str hostname;
-    uint64_t size_max;          /* bytes of a message; SIZE */
-    uint32_t recipients_max;    /* per transaction; LIMITS RCPTMAX */
-    uint32_t transactions_max;  /* per session; LIMITS MAILMAX */
-    uint32_t errors_max;        /* bad commands before the connection is closed */
-    uint64_t command_timeout_ms; /* RFC 5321 4.5.3.2 */
-    uint64_t data_timeout_ms;   /* between two pieces of DATA */
-    uint64_t message_timeout_ms; /* for the whole of one message */
-    bool allow_bare_lf;         /* accept bare LF from loopback (rule wire-1) */
-    bool auth_plain_loopback;   /* credentials without TLS on loopback (rule wire-3) */
-    bool auth_on_mx;            /* offer AUTH on port 25 */
+    uint64_t size_max;                 /* bytes of a message; SIZE */
+    uint32_t recipients_max;           /* per transaction; LIMITS RCPTMAX */
+    uint32_t transactions_max;         /* per session; LIMITS MAILMAX */
+    uint32_t errors_max;               /* bad commands before the connection is closed */
+    uint64_t command_timeout_ms;       /* RFC 5321 4.5.3.2 */
+    uint64_t data_timeout_ms;          /* between two pieces of DATA */
+    uint64_t message_timeout_ms;       /* for the whole of one message */
+    bool allow_bare_lf;                /* accept bare LF from loopback (rule wire-1) */
+    bool auth_plain_loopback;          /* credentials without TLS on loopback (rule wire-3) */
+    bool auth_on_mx;                   /* offer AUTH on port 25 */
     const struct smtp_network *relays; /* may send to foreign domains without signing in */
     size_t nrelays;
     const struct smtp_network *proxies; /* PROXY protocol is expected from these */

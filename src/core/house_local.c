@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/house_local.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+static enum err call_auth_password(void *ctx, const struct auth_attempt *at, str password,
+                                   struct arena *arena, struct auth_grant *out)
+{
+    struct house_local *h = ctx;
+    return auth_password(h->auth, at, password, arena, out);
+}
+
+static enum err call_auth_scram_salt(void *ctx, const struct auth_attempt *at,
+                                     struct auth_scram_salt *out)
+{
+    struct house_local *h = ctx;
+    return auth_scram_salt(h->auth, at, out);
+}
+
+static enum err call_auth_scram_verify(void *ctx, const struct auth_attempt *at, str auth_message,
+                                       str proof, uint8_t signature[32], struct arena *arena,
+                                       struct auth_grant *out)
+{
+    struct house_local *h = ctx;
+    return auth_scram_verify(h->auth, at, auth_message, proof, signature, arena, out);
+}
+
+static enum err call_auth_external(void *ctx, const struct auth_attempt *at, struct arena *arena,
+                                   struct auth_grant *out)
+{
+    struct house_local *h = ctx;
+    return auth_external(h->auth, at, arena, out);
+}
+
+/* Does the message still fit into the account? The account's head is asked, not the disk. */
+static enum err quota_ask(struct house_local *h, uint64_t id, uint64_t size)
+{
+    struct account *account;
+    TRY(account_open(h->accounts, id, &account));
+    enum err e = account_quota_check(account, size, 1);
+    account_close(account);
+    return e;
+}
+
+enum err recipient_decide(struct house_local *h, const struct recipient_check *c,
+                          struct recipient_verdict *out)
+{
+    ARENA_AUTO struct arena a = ARENA_INIT((size_t)1 << 20);
+    struct resolution r;
+    *out = (struct recipient_verdict){0};
+    enum err e = directory_resolve(&h->directory, c->address, &a, &r);
+    if (e != ERR_OK)
+        return e == ERR_NOT_FOUND ? ERR_NO_USER : e;
+    /* Rule wire-7: what is not ours needs a signed-in sender or a named relay entry. */
+    if (!r.here)
+        return c->account || c->relay_allowed ? ERR_OK : ERR_RELAY;
+    out->local = true;
+    enum err full = ERR_OK;
+    size_t fits = 0;
+    for (size_t i = 0; i < r.ntargets; i++) {
+        uint64_t id = r.targets[i].account;
+        e = id ? quota_ask(h, id, c->size) : ERR_OK;
+        if (e == ERR_OK) {
+            if (fits++ == 0 && id)
+                out->home = (uint32_t)(id % h->threads);
+        } else if (e == ERR_QUOTA) {
+            full = e;
+        } else {
+            return e;
+        }
+    }
+    /* A group is refused only when nobody in it has room. */
+    return fits > 0 ? ERR_OK : full;
+}
+
+static enum err call_recipient_check(void *ctx, const struct recipient_check *c,
+                                     struct recipient_verdict *out)
+{
+    return recipient_decide(ctx, c, out);
+}
+
+static enum err call_sender_check(void *ctx, uint64_t account, str address)
+{
+    struct house_local *h = ctx;
+    if (str_empty(address))
+        return ERR_OK;
+    return directory_may_send(&h->directory, account, address);
+}
+
+static enum err call_deliver(void *ctx, uint32_t home, const struct envelope *e,
+                             struct deliver_result *out)
+{
+    struct house_local *h = ctx;
+    (void)home;
+    return deliver_envelope(h->deliver, e, out);
+}
+
+void house_local_table(struct house_local *h, struct house *out)
+{
+    *out = (struct house){
+        .ctx = h,
+        .auth_password = call_auth_password,
+        .auth_scram_salt = call_auth_scram_salt,
+        .auth_scram_verify = call_auth_scram_verify,
+        .auth_external = call_auth_external,
+        .recipient_check = call_recipient_check,
+        .sender_check = call_sender_check,
+        .deliver = call_deliver,
+    };
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * spool: the content of one message while it arrives in the gate. Small ones stay in memory until
+ * they are complete, larger ones grow in a memory file; the end is a sealed memory file either way,
+ * and the whole content as one slice for the MIME pass. All spools of a process together are
+ * limited.
+ */
+#ifndef CORE_SPOOL_H
+#define CORE_SPOOL_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define SPOOL_MEMORY_MAX 131072        /* bytes before a message moves to a memory file */
+#define SPOOL_TOTAL_MAX (512ull << 20) /* bytes of all spools of the process: then ERR_NOSPACE */
+
+struct spool {
+    struct buf memory;
+    int fd;        /* -1 until the content moves out */
+    uint64_t size; /* bytes so far */
+    uint64_t max;  /* then ERR_TOO_LARGE */
+    str mapped;    /* after spool_finish of a large one */
+    enum err err;  /* sticky */
+};
+
+void spool_init(struct spool *s, uint64_t max);
+void spool_free(struct spool *s); /* also closes fd */
+/* Sticky: after an error adds vanish. ERR_TOO_LARGE, ERR_NOSPACE, ERR_NOMEM. */
+void spool_add(struct spool *s, str bytes);
+/* Seals; s->fd holds size bytes. *content lives until spool_free. */
+enum err spool_finish(struct spool *s, str *content) MUST;
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The complete message: header checks, trace fields, structure; then one call to the house. Its
+ * answer is what the client hears: 250 means durable (rule accept-1).
+ */
+#include "base/log.h"
+#include "base/num.h"
+#include "format/date.h"
+#include "format/header.h"
+#include "format/mime_cold.h"
+#include "os/clock.h"
+#include "proto/smtp/session.h"
+
+#define TRACE_MAX 4096        /* bytes of the fields that we add */
+#define FROM_ADDRESSES_MAX 10 /* in the From of a submission */
+
+/* What one walk over the header block found. */
+struct head {
+    size_t received;
+    bool has_date, has_message_id;
+    str from;
+};
+
+static void head_read(str content, struct head *h)
+{
+    struct header_iter it = header_iter_of(content);
+    struct header_field f;
+    *h = (struct head){0};
+    while (header_next(&it, &f)) {
+        if (str_eq_nocase(f.name, STR("Received")))
+            h->received++;
+        else if (str_eq_nocase(f.name, STR("Date")))
+            h->has_date = true;
+        else if (str_eq_nocase(f.name, STR("Message-ID")))
+            h->has_message_id = true;
+        else if (str_eq_nocase(f.name, STR("From")) && str_empty(h->from))
+            h->from = f.value;
+    }
+}
+
+/* The author of a submission is one of the account's addresses too (rule auth-3). */
+static enum err from_check(struct smtp *x, const struct head *h)
+{
+    struct addr_list list;
+    ARENA_AUTO struct arena scratch = ARENA_INIT((size_t)1 << 20);
+    if (!x->who.account || str_empty(h->from))
+        return ERR_OK;
+    TRY(addr_list_parse(&scratch, h->from, &list));
+    if (list.count > FROM_ADDRESSES_MAX)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < list.count; i++) {
+        if (list.items[i].kind != ADDR_MAILBOX)
+            continue;
+        BUF_AUTO struct buf address = BUF_INIT(1024);
+        addr_render(&address, &list.items[i].addr);
+        TRY(x->house->sender_check(x->house->ctx, x->who.account, buf_str(&address)));
+    }
+    return ERR_OK;
+}
+
+/* RFC 3848. */
+static const char *with_protocol(const struct smtp *x)
+{
+    bool tls = stream_is_tls(x->stream), auth = x->who.account != 0;
+    bool utf8 = x->t.mail.seen & SMTP_MAIL_SMTPUTF8;
+    if (x->listener->kind == SMTP_LMTP)
+        return tls ? "LMTPS" : utf8 ? "UTF8LMTP" : "LMTP";
+    if (!x->extended)
+        return "SMTP";
+    if (utf8) /* RFC 6531 4.3 */
+        return tls ? (auth ? "UTF8SMTPSA" : "UTF8SMTPS") : (auth ? "UTF8SMTPA" : "UTF8SMTP");
+    return tls ? (auth ? "ESMTPSA" : "ESMTPS") : (auth ? "ESMTPA" : "ESMTP");
+}
+
+/* RFC 5321 4.4. A submission's address is not told to the world. */
+static void trace_received(struct smtp *x, int64_t now, struct buf *out)
+{
+    struct stream_tls_info tls = {0};
+    buf_addf(out, "Received: from %.*s", STR_ARG(x->helo));
+    if (!x->who.account) {
+        const struct address *peer = stream_peer(x->stream);
+        if (peer->family == 4 || peer->family == 6) {
+            buf_add_c(out, peer->family == 6 ? " ([IPv6:" : " ([");
+            address_render(peer, out);
+            buf_add_c(out, "])");
+        }
+    }
+    if (stream_is_tls(x->stream)) {
+        stream_tls_info(x->stream, &tls);
+        buf_addf(out, "\r\n\t(using %s with cipher %s)", tls.version, tls.cipher);
+    }
+    buf_addf(out, "\r\n\tby %.*s (Posthouse) with %s id %s", STR_ARG(x->config->hostname),
+             with_protocol(x), x->t.id);
+    if (x->t.nrecipients == 1)
+        buf_addf(out, "\r\n\tfor <%.*s>", STR_ARG(x->t.recipients[0].address));
+    buf_add_c(out, ";\r\n\t");
+    date_render(out, now, 0);
+    buf_add_c(out, "\r\n");
+}
+
+/* RFC 6409 8: what a submission should have and lacks. */
+static void trace_missing(struct smtp *x, const struct head *h, int64_t now, struct buf *out)
+{
+    if (!x->who.account)
+        return;
+    if (!h->has_date) {
+        buf_add_c(out, "Date: ");
+        date_render(out, now, 0);
+        buf_add_c(out, "\r\n");
+    }
+    if (!h->has_message_id)
+        buf_addf(out, "Message-ID: <%s.%lld@%.*s>\r\n", x->t.id, (long long)now,
+                 STR_ARG(x->config->hostname));
+}
+
+static enum err structure(str content, struct buf *out)
+{
+    struct mime m;
+    ARENA_AUTO struct arena scratch = ARENA_INIT(MIME_ARENA_MAX);
+    TRY(mime_parse(&scratch, content, &m));
+    TRY(mime_cold_encode(&scratch, &m, out));
+    return buf_ok(out) ? ERR_OK : ERR_NOMEM;
+}
+
+static void envelope_fill(struct smtp *x, struct envelope *e)
+{
+    const struct smtp_mail *m = &x->t.mail;
+    *e = (struct envelope){
+        .envid = m->envid,
+        .ret = (uint8_t)m->ret,
+        .body = (uint8_t)m->body,
+        .smtputf8 = m->seen & SMTP_MAIL_SMTPUTF8,
+        .requiretls = m->seen & SMTP_MAIL_REQUIRETLS,
+        .account = x->who.account,
+        .source = *stream_peer(x->stream),
+        .helo = x->helo,
+        .id = str_c(x->t.id),
+        .fd = x->t.spool.fd,
+        .size = x->t.spool.size,
+        .recipients = x->t.recipients,
+        .nrecipients = x->t.nrecipients,
+    };
+}
+
+/* One verdict for all recipients: OK only if each is, and "try again" before "never". */
+static enum err fold(const enum err *results, size_t n)
+{
+    enum err worst = ERR_OK;
+    for (size_t i = 0; i < n; i++)
+        if (results[i] != ERR_OK && (worst == ERR_OK || err_class(results[i]) == ERR_CLASS_TEMP))
+            worst = results[i];
+    return worst;
+}
+
+static void answer_one(struct smtp *x, enum err e, str recipient)
+{
+    BUF_AUTO struct buf text = BUF_INIT(1024);
+    if (e != ERR_OK) {
+        smtp_say_err(x, e);
+        return;
+    }
+    if (!str_empty(recipient))
+        buf_addf(&text, "<%.*s> ", STR_ARG(recipient));
+    buf_addf(&text, "Taken as %s", x->t.id);
+    smtp_say_str(x, 250, "2.0.0", buf_str(&text));
+}
+
+static void answer(struct smtp *x, enum err all, const enum err *results)
+{
+    size_t n = x->t.nrecipients;
+    if (x->listener->kind != SMTP_LMTP) {
+        answer_one(x, all != ERR_OK ? all : fold(results, n), STR_NONE);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) /* RFC 2033 4.2: one reply a recipient */
+        answer_one(x, all != ERR_OK ? all : results[i], x->t.recipients[i].address);
+}
+
+static enum err hand_over(struct smtp *x, enum err *results)
+{
+    struct head head;
+    struct envelope e;
+    str content, sender;
+    BUF_AUTO struct buf trace = BUF_INIT(TRACE_MAX), mime = BUF_INIT(MIME_COLD_MAX);
+    BUF_AUTO struct buf from = BUF_INIT(1024);
+    TRY(spool_finish(&x->t.spool, &content));
+    head_read(content, &head);
+    if (head.received > SMTP_RECEIVED_MAX)
+        return ERR_LOOP;
+    TRY(from_check(x, &head));
+    int64_t now = clock_wall_s();
+    trace_received(x, now, &trace);
+    trace_missing(x, &head, now, &trace);
+    if (!buf_ok(&trace))
+        return ERR_LIMIT;
+    TRY(structure(content, &mime));
+    addr_render(&from, &x->t.mail.from.addr);
+    sender = buf_str(&from);
+    envelope_fill(x, &e);
+    e.sender = sender;
+    e.trace = buf_str(&trace);
+    e.mime = buf_str(&mime);
+    struct deliver_result r = {.recipients = results};
+    return x->house->deliver(x->house->ctx, x->t.home, &e, &r);
+}
+
+void smtp_accept(struct smtp *x)
+{
+    BUF_AUTO struct buf source = BUF_INIT(64);
+    enum err *results = ARENA_ARRAY(&x->transaction, enum err, x->t.nrecipients);
+    enum err e = results ? hand_over(x, results) : ERR_NOMEM;
+    enum err folded = e != ERR_OK ? e : fold(results, x->t.nrecipients);
+    address_render(stream_peer(x->stream), &source);
+    LOG_INFO("smtp", "%s id=%s size=%llu recipients=%zu account=%llu source=%.*s result=%s",
+             folded == ERR_OK ? "accepted" : "refused", x->t.id,
+             (unsigned long long)x->t.spool.size, x->t.nrecipients,
+             (unsigned long long)x->who.account, STR_ARG(buf_str(&source)), err_name(folded));
+    answer(x, e, results);
+}

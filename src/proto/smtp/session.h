@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * session: what the files of proto/smtp share. A session is one function (smtp_serve); this is what
+ * it knows between two commands.
+ */
+#ifndef PROTO_SMTP_SESSION_H
+#define PROTO_SMTP_SESSION_H
+
+#include "core/spool.h"
+#include "format/smtp_data.h"
+#include "format/smtp_reply.h"
+#include "format/smtp_syntax.h"
+#include "proto/smtp/smtp.h"
+
+#define SMTP_CONNECTION_ARENA_MAX 65536
+#define SMTP_TRANSACTION_ARENA_MAX 4194304 /* bytes: 1,000 recipients with their ORCPT */
+#define SMTP_RECEIVED_MAX 50               /* Received fields: more is a loop (RFC 5321 6.3) */
+#define SMTP_ID_MAX 24
+
+struct smtp_transaction {
+    bool open; /* MAIL was accepted */
+    struct smtp_mail mail;
+    struct envelope_recipient *recipients;
+    size_t nrecipients, cap;
+    uint32_t home; /* house thread of the first local recipient */
+    bool chunking; /* BDAT was used */
+    bool broken;   /* a BDAT failed: only RSET helps (RFC 3030 2) */
+    struct smtp_chunk chunk;
+    struct spool spool;
+    bool spooling;
+    char id[SMTP_ID_MAX];
+};
+
+struct smtp {
+    struct stream *stream;
+    const struct smtp_listener *listener;
+    const struct smtp_config *config;
+    const struct house *house;
+    struct arena connection;  /* lives as long as the session */
+    struct arena transaction; /* until the transaction ends */
+    struct smtp_transaction t;
+    str helo;
+    bool extended; /* EHLO or LHLO, not HELO */
+    bool secure;   /* credentials may be sent */
+    bool closing;
+    struct auth_grant who; /* account 0: nobody signed in */
+    uint32_t errors, transactions;
+    bool relay_named; /* the peer has a relay entry */
+};
+
+/* Replies; they leave when the client waits for them. */
+void smtp_say(struct smtp *x, int code, const char *enhanced, const char *text) WAITS;
+void smtp_say_str(struct smtp *x, int code, const char *enhanced, str text) WAITS;
+void smtp_say_err(struct smtp *x, enum err e) WAITS;                   /* the row's text */
+void smtp_say_fault(struct smtp *x, const struct smtp_fault *f) WAITS; /* counts as an error */
+/* A bad command: counts, and closes at errors_max. */
+void smtp_say_bad(struct smtp *x, int code, const char *enhanced, const char *text) WAITS;
+
+/* Ends the transaction, if one is open. */
+void smtp_reset(struct smtp *x);
+bool smtp_in_networks(const struct address *a, const struct smtp_network *nets, size_t n);
+/* What this listener announces, as SMTP_MAIL_ and SMTP_RCPT_ bits. */
+uint32_t smtp_mail_offered(const struct smtp *x);
+uint32_t smtp_rcpt_offered(const struct smtp *x);
+
+typedef void smtp_command_fn(struct smtp *x, str args) WAITS;
+#define COMMAND(verb, handler, kinds, needs) smtp_command_fn smtp_cmd_##handler;
+#include "proto/smtp/commands.def"
+#undef COMMAND
+
+/* trace.c: the complete message goes to the house, and the client hears what became of it. */
+void smtp_accept(struct smtp *x) WAITS;
+
+#endif
