@@ -31,10 +31,7 @@ enum err addr_parse(struct arena *a, str text, unsigned flags, struct addr *out)
 enum err addr_take(struct arena *a, str *rest, unsigned flags, struct addr *out) MUST;
 
 bool addr_is_ascii(const struct addr *a);
-static inline bool addr_is_null(const struct addr *a)
-{
-    return !a->local.len && !a->domain.len;
-}
+static inline bool addr_is_null(const struct addr *a) { return !a->local.len && !a->domain.len; }
 /* Same local part (bytes) and domain (ASCII case-insensitive). */
 bool addr_eq(const struct addr *a, const struct addr *b);
 /* local@domain, the local part quoted where RFC 5321 wants it. Null gives nothing. */

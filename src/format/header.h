@@ -33,6 +33,12 @@ struct header_iter {
 struct header_iter header_iter_of(str block);
 bool header_next(struct header_iter *it, struct header_field *f);
 
+/* Takes the line at *pos with its continuations, whatever it is, without limits; *pos is moved.
+ * For callers that look at each line first (mime). *pos must be inside the block. */
+void header_take_field(str block, size_t *pos, struct header_field *f);
+/* Length of the empty line at pos: 0 (there is none), 1 or 2. */
+size_t header_empty_line(str block, size_t pos);
+
 /* Size of the header with its empty line. Linear; without an empty line the whole block. */
 size_t header_size(str block);
 /* First field of that name (ASCII case-insensitive). */

@@ -56,8 +56,14 @@ struct mime_cold {
 enum err mime_cold_decode(str row, struct mime_cold *out) MUST;
 uint64_t mime_cold_reference(const struct mime_cold *c, uint32_t i);
 
-/* for (size_t pos = 0; mime_cold_next(&c, &pos, &part);) … ; in order of mime.parts. */
-bool mime_cold_next(const struct mime_cold *c, size_t *pos, struct mime_cold_part *part);
+/* In order of mime.parts; false at the end. */
+struct mime_cold_iter {
+    struct reader rest;
+    uint32_t index;
+};
+struct mime_cold_iter mime_cold_iter_of(const struct mime_cold *c);
+bool mime_cold_next(struct mime_cold_iter *it, struct mime_cold_part *part);
+
 /* The part that an IMAP section names: {} is the message, {1, 2} is "1.2" (RFC 9051 6.4.5). False
  * if there is none. For "1.2.HEADER" and "1.2.TEXT" the part must be MIME_MESSAGE:
  * mime_cold_inside() gives the message inside, whose header and body these are. "1.2.MIME" is the
@@ -66,7 +72,7 @@ bool mime_cold_find(const struct mime_cold *c, const uint32_t *path, size_t dept
                     struct mime_cold_part *part);
 bool mime_cold_inside(const struct mime_cold *c, const struct mime_cold_part *message,
                       struct mime_cold_part *inside);
-/* With MIME_COLD_NO_PARTS the same from a parsed message: fills *row (in the arena) and *c. */
+/* With MIME_COLD_NO_PARTS: fills in the parts (in the arena) from the parsed message. */
 enum err mime_cold_parts_of(struct arena *a, const struct mime *m, struct mime_cold *c) MUST;
 
 #endif
