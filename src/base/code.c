@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/code.h"
 
+#include <string.h>
+
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const char base64url_digits[] =
@@ -44,21 +46,22 @@ static void encode64(struct buf *out, str s, const char *digits, bool pad)
 void code_base64(struct buf *out, str bytes) { encode64(out, bytes, base64_digits, true); }
 void code_base64url(struct buf *out, str bytes) { encode64(out, bytes, base64url_digits, false); }
 
-/* The value of a digit, or 255. c62 and c63 are the last two digits of the alphabet. */
-static inline unsigned digit64(char c, char c62, char c63)
+/* The value of each byte as a digit, or 255; made before main, so that threads only read it. */
+static unsigned char base64_values[256], base64url_values[256];
+
+__attribute__((constructor)) static void make_values(void)
 {
-    if (c >= 'A' && c <= 'Z')
-        return (unsigned)(c - 'A');
-    if (c >= 'a' && c <= 'z')
-        return (unsigned)(c - 'a') + 26;
-    if (c >= '0' && c <= '9')
-        return (unsigned)(c - '0') + 52;
-    return c == c62 ? 62 : c == c63 ? 63 : 255;
+    memset(base64_values, 255, sizeof base64_values);
+    memset(base64url_values, 255, sizeof base64url_values);
+    for (unsigned char i = 0; i < 64; i++) {
+        base64_values[(unsigned char)base64_digits[i]] = i;
+        base64url_values[(unsigned char)base64url_digits[i]] = i;
+    }
 }
 
 /* `text` is without padding. The bits that no byte uses must be zero (RFC 4648 3.5), so that bytes
  * have one text. */
-static enum err decode64(struct buf *out, str text, char c62, char c63)
+static enum err decode64(struct buf *out, str text, const unsigned char *values)
 {
     size_t left = text.len % 4, whole = text.len - left;
     if (left == 1)
@@ -71,7 +74,7 @@ static enum err decode64(struct buf *out, str text, char c62, char c63)
         uint32_t n = 0, bad = 0;
         size_t digits = i < whole ? 4 : left;
         for (size_t k = 0; k < digits; k++) {
-            unsigned d = digit64(text.data[i + k], c62, c63);
+            unsigned d = values[byte_at(text, i + k)];
             bad |= d;
             n |= (d & 63) << (18 - 6 * k);
         }
@@ -93,10 +96,13 @@ enum err code_base64_decode(struct buf *out, str text)
         return ERR_SYNTAX;
     for (int pad = 0; pad < 2 && text.len && text.data[text.len - 1] == '='; pad++)
         text.len--;
-    return decode64(out, text, '+', '/');
+    return decode64(out, text, base64_values);
 }
 
-enum err code_base64url_decode(struct buf *out, str text) { return decode64(out, text, '-', '_'); }
+enum err code_base64url_decode(struct buf *out, str text)
+{
+    return decode64(out, text, base64url_values);
+}
 
 void code_hex(struct buf *out, str bytes)
 {
