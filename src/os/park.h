@@ -26,7 +26,7 @@ struct park {
     struct list group_link, loop_link;
     struct event_waiter event_waiter;
     struct loop_timer timer;
-    bool parked;
+    bool parked, woken;
 };
 
 /* Fills in the loop's members; the struct must stay in place until resume runs or park_stop.

@@ -20,7 +20,8 @@ bool address_is_loopback(const struct address *a);
 bool address_is_private(const struct address *a); /* RFC 1918, ULA, link-local, loopback, CGNAT */
 bool address_in(const struct address *a, const struct address *net, unsigned prefix_bits);
 
-/* port 0: a free one, filled in. ERR_EXISTS when it is taken, ERR_DENIED. */
+/* port 0: a free one, filled in. ERR_EXISTS when it is taken, ERR_DENIED. Family 6 listens for IPv6
+ * only. */
 enum err sock_listen(struct address *at, int backlog, int *fd) MUST;
 enum err sock_listen_unix(str path, int backlog, int *fd) MUST; /* replaces a dead socket file */
 enum err sock_accept(struct watch *w, int *fd, struct address *peer) WAITS MUST;
@@ -33,7 +34,9 @@ enum err sock_peer(int fd, struct address *out) MUST;
 void sock_no_delay(int fd);
 void sock_keep_alive(int fd, unsigned idle_s);
 
-/* Bytes with at most SOCK_FDS_MAX descriptors beside them. */
+/* Bytes with at most SOCK_FDS_MAX descriptors beside them; they travel with the first byte and stay
+ * the sender's to close. *nfds: in, how many are expected (NULL: none); out, how many came. Those
+ * beyond are closed. Received ones are close-on-exec and the caller's. */
 #define SOCK_FDS_MAX 4
 enum err sock_send(struct watch *w, str bytes, const int *fds, size_t nfds) WAITS MUST; /* all */
 enum err sock_recv(struct watch *w, void *out, size_t len, size_t *got, int *fds,

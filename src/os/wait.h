@@ -51,7 +51,13 @@ enum err event_wait(struct event *e, uint64_t deadline_ms) WAITS MUST;
 enum err wait_until(uint64_t deadline_ms) WAITS MUST; /* ERR_TIMEOUT when it is reached */
 
 /* Waits for the first of several. Any may be NULL / DEADLINE_NEVER. The result says which. */
-enum wait_any_result { WAIT_ANY_READABLE, WAIT_ANY_EVENT, WAIT_ANY_TIMEOUT, WAIT_ANY_CANCELED };
+enum wait_any_result {
+    WAIT_ANY_READABLE,
+    WAIT_ANY_READABLE2,
+    WAIT_ANY_EVENT,
+    WAIT_ANY_TIMEOUT,
+    WAIT_ANY_CANCELED
+};
 enum wait_any_result wait_any(struct watch *readable, struct watch *readable2, struct event *event,
                               uint64_t deadline_ms) WAITS;
 
