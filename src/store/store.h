@@ -27,6 +27,7 @@ struct store;
 #define STORE_PAGE_MAX 1000       /* rows of a scan page */
 #define STORE_BLOBS_MAX 64        /* staged blobs of a commit */
 #define STORE_BLOB_MAX 268435456  /* bytes of one blob */
+#define STORE_COMMIT_BLOBS_MAX 536870912 /* bytes of all blobs of a commit */
 
 /* Reserved partitions; accounts begin at STORE_PARTITION_ACCOUNTS. */
 enum {
@@ -98,7 +99,8 @@ struct store_commit {
     size_t nblobs;
     const struct blob_id *refs; /* take one more reference each; unknown blob: ERR_CONFLICT */
     size_t nrefs;
-    const struct blob_id *drops; /* drop one reference each; the last frees the blob (in time) */
+    const struct blob_id *drops; /* drop one reference each; the last frees the blob (in time);
+                                  * unknown blob: ERR_CONFLICT */
     size_t ndrops;
 };
 struct store_result {
@@ -106,7 +108,8 @@ struct store_result {
     bool repeated;    /* the token was known: nothing was applied now */
 };
 
-/* OK: durable and visible. Otherwise nothing was applied: CONFLICT (an expectation or the version
+/* Partition 0 is the engine's own (ERR_INVALID). A commit to a store opened read-only: ERR_DENIED.
+ * OK: durable and visible. Otherwise nothing was applied: CONFLICT (an expectation or the version
  * did not hold), FENCED, BUSY (try again), NOSPACE, IO, LIMIT; or UNKNOWN (ask again with the same
  * token). All memory named by the commit may go when this returns. */
 enum err store_commit(struct store *s, const struct store_commit *c, struct store_result *out)
@@ -116,9 +119,13 @@ enum err store_commit(struct store *s, const struct store_commit *c, struct stor
  * between them (a chain: the second expects the version that the first will give). Commits of one
  * partition that are submitted from one thread are applied in the order of submission. */
 struct store_pending;
+/* Copies what it needs: all memory and descriptors named by the commit may go when this returns.
+ * ERR_BUSY when STORE_QUEUE_BYTES_MAX already wait. */
+#define STORE_QUEUE_BYTES_MAX 134217728
 enum err store_submit(struct store *s, const struct store_commit *c, struct store_pending **out)
     MUST;
-enum err store_await(struct store_pending *p, struct store_result *out) WAITS MUST; /* frees p */
+/* On the thread that submitted; frees p. */
+enum err store_await(struct store_pending *p, struct store_result *out) WAITS MUST;
 
 /* Reads see every commit that was answered OK before the call. */
 /* ERR_NOT_FOUND when absent. Appends to out. */
@@ -160,6 +167,7 @@ struct store_watch {
     void (*changed)(struct store_watch *w);
     uint64_t priv[8]; /* the store's */
 };
+/* ERR_INVALID on a thread without a loop. Both calls on the watching thread. */
 enum err store_watch_start(struct store *s, struct store_watch *w) MUST;
 void store_watch_stop(struct store *s, struct store_watch *w);
 
