@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proto/imap/reader.h"
+
+#include "base/num.h"
+#include "format/imap_args.h"
+
+/* Reads n bytes into out, or drops them. */
+static enum err take_bytes(struct stream *s, uint64_t n, struct buf *out)
+{
+    while (n > 0) {
+        str in = str_head(stream_buffered(s), (size_t)MIN(n, (uint64_t)STREAM_IN_MAX));
+        if (in.len == 0) {
+            TRY(stream_fill(s, 0));
+            continue;
+        }
+        if (out)
+            buf_add(out, in);
+        stream_skip(s, in.len);
+        n -= in.len;
+    }
+    return ERR_OK;
+}
+
+/* RFC 7888 4: a literal that is too large is refused before its bytes come, or they are dropped. */
+static enum err take_literal(struct stream *s, const struct imap_literal *literal,
+                             struct buf *command)
+{
+    bool fits = literal->size <= command->max - command->len - 2;
+    if (!fits && !literal->nonsync)
+        return ERR_LIMIT;
+    if (!literal->nonsync) {
+        stream_write(s, STR("+ OK\r\n"));
+        TRY(stream_flush(s));
+    }
+    if (!fits && literal->size > 16 * (uint64_t)command->max)
+        stream_fail(s, ERR_LIMIT); /* dropping so much would only serve an attacker */
+    buf_add(command, STR("\r\n"));
+    TRY(take_bytes(s, literal->size, fits ? command : NULL));
+    return fits ? ERR_OK : ERR_LIMIT;
+}
+
+enum err imap_read_command(struct stream *s, struct buf *command, bool streams_ok, bool *streams)
+{
+    bool too_large = false;
+    buf_reset(command);
+    *streams = false;
+    for (;;) {
+        str line;
+        struct imap_literal literal;
+        enum err e = stream_line(s, IMAP_LINE_MAX, &line, NULL);
+        if (e != ERR_OK)
+            return e;
+        size_t begin = command->len;
+        buf_add(command, line);
+        if (!buf_ok(command))
+            return ERR_LIMIT;
+        if (!imap_literal_at_end(str_skip(buf_str(command), begin), &literal))
+            return too_large ? ERR_LIMIT : ERR_OK;
+        if (streams_ok && begin == 0 && imap_literal_is_message(buf_str(command))) {
+            *streams = true;
+            return ERR_OK;
+        }
+        e = take_literal(s, &literal, command);
+        if (e == ERR_LIMIT && literal.nonsync && stream_error(s) == ERR_OK)
+            too_large = true; /* the command goes on behind the literal */
+        else if (e != ERR_OK)
+            return e;
+    }
+}
