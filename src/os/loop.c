@@ -90,6 +90,7 @@ static enum err loop_open_fds(struct loop *l)
 enum err loop_open(struct loop **out, const struct loop_options *options)
 {
     assert(!loop_this);
+    signal(SIGPIPE, SIG_IGN); /* a closed peer is an error of the write */
     struct loop *l = calloc(1, sizeof *l);
     if (!l)
         return ERR_NOMEM;

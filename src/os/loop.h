@@ -18,7 +18,8 @@ struct loop_options {
 };
 #define LOOP_STACKS_KEPT 64
 
-/* Makes the calling thread's loop. One per thread at most. */
+/* Makes the calling thread's loop. One per thread at most. The process ignores SIGPIPE from now on.
+ */
 enum err loop_open(struct loop **out, const struct loop_options *options) MUST;
 /* Runs until loop_stop and until no fiber is left. When it stops, all fibers are cancelled and all
  * parked connections are resumed with PARK_CANCELED. */

@@ -19,10 +19,11 @@ struct proc_exit {
 enum err proc_signals_open(int *fd) MUST; /* TERM INT HUP CHLD USR1; blocked in this thread */
 /* The next signal number, 0 when none is pending. */
 int proc_signals_next(int fd);
-bool proc_reap(struct proc_exit *out); /* one ended child; false when none */
-void proc_kill(int pid, int signal);
-void proc_set_title(const char *title);
-/* A handler that prints the stack trace and the fiber table on a crash, then dies. */
+bool proc_reap(struct proc_exit *out);  /* one ended child; false when none */
+void proc_kill(int pid, int signal);    /* pid > 0 */
+void proc_set_title(const char *title); /* for ps and top; cut after 15 bytes */
+/* A handler that prints the stack trace and the fiber table to standard error on a crash (a fiber's
+ * stack overflow too), then dies of the signal. Once, early: it is inherited by forks. */
 void proc_crash_handler(void);
 
 #endif
