@@ -7,22 +7,27 @@
 
 #include "net/stream.h"
 
-/* Runs on its own fiber with an open stream that it must close; peer and local are set. */
+/* Runs on its own fiber with an open stream that it must close (or hand on), maybe later: it may
+ * return and leave the stream parked. peer and local are set. */
 typedef void listen_serve_fn(void *arg, struct stream *s) WAITS;
 
 struct listener {
     int fd;                     /* bound and listening; stays the caller's */
     const char *name;           /* "smtp"; borrowed; for logs and the fiber table */
-    size_t connections_max;     /* per process; above it accepting pauses */
+    size_t connections_max;     /* open streams per process; above it accepting pauses; 0: no limit */
     listen_serve_fn *serve;
     void *arg;
     /* the module's */
     struct watch watch;
     size_t connections;
     struct event changed;
+    struct fiber_group *group;
 };
 /* Accepts until the group is canceled. Several processes may share the descriptor. Out of
- * descriptors: pauses, logs once, goes on when one is free. */
+ * descriptors or memory: pauses (clients wait in the backlog, where another process may take them),
+ * logs once, goes on when a connection closes or after LISTEN_PAUSE_MS. Zero the module's members.
+ * The listener must stay until the group is joined and its streams are closed. */
+#define LISTEN_PAUSE_MS 200
 enum err listen_start(struct listener *l, struct fiber_group *group) MUST;
 
 #endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tls_private: between tls.c (contexts) and stream_tls.c (connections).
+ */
+#ifndef NET_TLS_PRIVATE_H
+#define NET_TLS_PRIVATE_H
+
+#include <openssl/types.h>
+
+#include "net/tls.h"
+
+/* The certificates at one time; a handshake holds a reference as the SSL's app data, so that a reload
+ * can replace the set meanwhile. */
+struct tls_set;
+struct tls_set *tls_server_set_get(struct tls_server *t);
+void tls_set_put(struct tls_set *set);
+SSL_CTX *tls_set_default(struct tls_set *set);
+
+SSL_CTX *tls_client_context(struct tls_client *t);
+/* Name, verification and a session to resume. ERR_INVALID, ERR_NOMEM. */
+enum err tls_client_prepare(struct tls_client *t, SSL *ssl, str host_name) MUST;
+
+/* tls-server-end-point (RFC 5929 4.1). ERR_UNSUPPORTED. */
+enum err tls_end_point(SSL *ssl, struct buf *out) MUST;
+
+void stream_tls_init(void);
+/* tls_tickets.c */
+struct tls_tickets;
+struct tls_tickets *tls_tickets_new(void);
+void tls_tickets_free(struct tls_tickets *k);
+/* Encrypts or opens one ticket; the result is OpenSSL's (ticket key callback). */
+int tls_tickets_use(struct tls_tickets *k, unsigned char *key_name, unsigned char *iv,
+                    EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt);
+void tls_tickets_attach(SSL_CTX *ctx);
+struct tls_tickets *tls_set_tickets(const struct tls_set *set);
+
+#endif
