@@ -171,15 +171,14 @@ static void sni_main(void *arg)
     tls_client_close(client);
     client = fresh_client();
     host = STR("a.example");
-    SSL_CTX_set1_sigalgs_list(tls_client_context(client), "RSA-PSS+SHA256:ECDSA+SHA384");
-    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
-        SSL_CTX_set_max_proto_version(tls_client_context(client), version);
-        connect_tls();
-        /* The CA signed with ECDSA+SHA256; only the handshake's own signature is restricted. */
-        if (client_result == ERR_OK)
-            assert_int_equal(key_kind_seen(), EVP_PKEY_RSA);
-        ends_close(&ends);
-    }
+    /* In TLS 1.3 the ECDSA one here needs P-384, which the server's certificate is not. */
+    SSL_CTX_set1_sigalgs_list(tls_client_context(client), "ECDSA+SHA384:RSA-PSS+SHA256");
+    SSL_CTX_set_min_proto_version(tls_client_context(client), TLS1_3_VERSION);
+    connect_tls();
+    OK(server_result);
+    OK(client_result);
+    assert_int_equal(key_kind_seen(), EVP_PKEY_RSA);
+    ends_close(&ends);
     host = STR("mail.a.example");
     tls_client_close(client);
     client = kept;

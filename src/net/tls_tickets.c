@@ -99,7 +99,9 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
                       EVP_MAC_CTX *mac, int encrypt)
 {
     const struct tls_set *set = SSL_get_app_data(ssl);
-    return set ? tls_tickets_use(tls_set_tickets(set), name, iv, cipher, mac, encrypt) : 0;
+    int r = set ? tls_tickets_use(tls_set_tickets(set), name, iv, cipher, mac, encrypt) : 0;
+    /* A TLS 1.3 client uses each ticket once (RFC 8446 C.4), so it gets another. */
+    return r == 1 && !encrypt && SSL_version(ssl) >= TLS1_3_VERSION ? 2 : r;
 }
 
 /* A resumed session sends no certificate, so the channel binding of the one that was sent travels in
