@@ -18,6 +18,7 @@
 
 enum queue_state { QUEUE_LOCAL = 1, QUEUE_READY = 2, QUEUE_ACTIVE = 3, QUEUE_HELD = 4 };
 #define QUEUE_REPLY_MAX 1000 /* bytes kept of a remote's words */
+#define QUEUE_ROWS_MAX 2000  /* rows of one message: distinct targets after aliases and groups */
 
 struct queue_recipient {
     uint64_t id; /* of the message */
@@ -46,7 +47,7 @@ struct queue_message {
 uint64_t queue_partition(uint64_t id);
 
 /* One durable commit: message row, mime row, recipients (their n, id and due_ms are filled in), and
- * the blob (trace + fd). ERR_LIMIT beyond ENVELOPE_RECIPIENTS_MAX recipients. */
+ * the blob (trace + fd). ERR_LIMIT beyond QUEUE_ROWS_MAX. */
 enum err queue_add(struct store *s, const struct envelope *e, struct queue_recipient *recipients,
                    size_t n, struct queue_message *out) WAITS MUST;
 
@@ -95,6 +96,10 @@ struct queue_due {
 };
 enum err queue_due(struct store *s, unsigned shard, uint64_t now_ms, struct queue_due *out,
                    size_t max, size_t *got) WAITS MUST;
+/* The same, only those that come behind `after` in that order (zeroed: from the start). */
+enum err queue_due_after(struct store *s, unsigned shard, const struct queue_due *after,
+                         uint64_t now_ms, struct queue_due *out, size_t max,
+                         size_t *got) WAITS MUST;
 
 /* Row forms, for check. */
 void queue_message_encode(const struct queue_message *m, struct buf *out);

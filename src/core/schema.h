@@ -53,7 +53,7 @@ enum {
 #define MAILBOXES_MAX 2000      /* of one account: a rename of all of them is one commit */
 #define KEYWORDS_MAX 64         /* different keywords in one mailbox */
 #define KEYWORD_NAME_MAX 100    /* bytes */
-#define MESSAGE_PREFIX_MAX 4096 /* bytes of Return-Path and Delivered-To lines */
+#define MESSAGE_PREFIX_MAX 2048 /* bytes of Return-Path and Delivered-To lines */
 #define CHANGES_KEPT 65536      /* commits whose changes are remembered, at least */
 
 /* RFC 6154 and RFC 8457 special uses. */

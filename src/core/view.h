@@ -43,18 +43,20 @@ struct mailbox_session {
     struct list link;
     struct change_watcher watcher;
     uint32_t exists_uid; /* highest announced UID */
-    struct set owed;     /* announced, expunged, not yet told */
-    struct set changed;  /* announced, flags changed, not yet told */
+    uint32_t announced;  /* EXISTS, less the expunges told */
+    struct set owed;     /* announced, expunged, not yet told; ranges before owed_from were told */
+    size_t owed_from;
     uint64_t owed_count;
-    uint64_t told_version; /* all expunges up to this version were told */
+    struct buf ranks; /* u32 per range: owed UIDs before it; made when needed */
+    bool ranked;
+    uint64_t told_version; /* while something is owed: nothing at or below it is */
+    struct set changed;    /* announced, flags changed, not yet told */
     bool changed_all;      /* too many to remember: all rows with modseq > changed_since */
-    uint64_t changed_since;
+    uint64_t changed_since, changed_version;
     uint32_t changed_next; /* where the walk through changed_all stands */
-    uint32_t announced;    /* EXISTS as last told */
     uint32_t keywords_told;
-    bool gone_told, failed;
-    uint64_t *owed_ranks; /* owed UIDs before each range; rebuilt lazily */
-    struct buf ranks;
+    bool gone_told;
+    bool failed; /* out of memory: the numbers cannot be kept right; say BYE */
 };
 #define MAILBOX_SESSION_CHANGED_MAX 4096 /* ranges, then changed_all */
 
