@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "base/utf8.h"
 #include "format/date.h"
+#include "format/ip_text.h"
 #include "format/limits.h"
 #include "format/smtp_fault.h"
 
@@ -48,62 +49,14 @@ void smtp_line_split(str line, str *verb, str *args)
 
 static bool ipv4_valid(str s)
 {
-    for (int i = 0; i < 4; i++) {
-        uint64_t n;
-        size_t before = s.len;
-        if (!num_take_u64(&s, 255, &n) || before - s.len > 3)
-            return false;
-        if (i < 3) {
-            if (!s.len || s.data[0] != '.')
-                return false;
-            s = str_skip(s, 1);
-        }
-    }
-    return s.len == 0;
+    uint8_t ip[4];
+    return ip_parse_v4(s, ip);
 }
 
-static size_t hex_run(str s)
-{
-    size_t n = 0;
-    while (n < s.len && ((s.data[n] >= '0' && s.data[n] <= '9') ||
-                         ((s.data[n] | 32) >= 'a' && (s.data[n] | 32) <= 'f')))
-        n++;
-    return n;
-}
-
-/* RFC 4291 2.2, RFC 5321 4.1.3. */
 static bool ipv6_valid(str s)
 {
-    int groups = 0;
-    bool gap = false;
-    if (str_starts(s, STR("::"))) {
-        gap = true;
-        s = str_skip(s, 2);
-    }
-    while (s.len) {
-        if (groups <= 6 && str_find_char(s, '.') != STR_NPOS && str_find_char(s, ':') == STR_NPOS &&
-            ipv4_valid(s))
-            return gap ? groups + 2 < 8 : groups == 6;
-        size_t n = hex_run(s);
-        if (n < 1 || n > 4 || ++groups > 8)
-            return false;
-        s = str_skip(s, n);
-        if (!s.len)
-            break;
-        if (s.data[0] != ':')
-            return false;
-        if (s.len >= 2 && s.data[1] == ':') {
-            if (gap)
-                return false;
-            gap = true;
-            s = str_skip(s, 2);
-        } else if (s.len < 2) {
-            return false;
-        } else {
-            s = str_skip(s, 1);
-        }
-    }
-    return gap ? groups < 8 : groups == 8;
+    uint8_t ip[16];
+    return ip_parse_v6(s, ip);
 }
 
 bool smtp_address_literal(str s, str *ip, bool *v6)
