@@ -292,7 +292,8 @@ def pop3_messages(server, i=0):
 
 def command(*args, store=None, stdin=None, ok=True):
     """posthouse ARGS → (exit code, standard output, standard error)."""
-    done = subprocess.run([PROGRAM, *args], input=stdin, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([PROGRAM, *args], input=stdin, capture_output=True, text=True,
+                          timeout=120)
     if ok:
         check(done.returncode == 0,
               f"posthouse {' '.join(args)}: exit {done.returncode}: {done.stdout}{done.stderr}")

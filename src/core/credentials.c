@@ -39,7 +39,7 @@ enum err password_prepare(str password, struct arena *a, str *out)
         return ERR_INVALID;
     bool copied = arena_dup(a, str_of(composed, (size_t)n), out);
     OPENSSL_cleanse(composed, (size_t)n);
-    free(composed); /* tidy: allow raw-malloc because utf8proc_map allocates with malloc */
+    free(composed); /* tidy: allow alloc because utf8proc_map allocates with malloc */
     return copied ? ERR_OK : ERR_LIMIT;
 }
 

@@ -70,7 +70,7 @@ static enum err normalise_local(str local, struct arena *a, str *out)
     if (n < 0)
         return ERR_SYNTAX;
     bool copied = arena_dup(a, str_of(folded, (size_t)n), out);
-    free(folded); /* tidy: allow raw-malloc because utf8proc_map allocates with malloc */
+    free(folded); /* tidy: allow alloc because utf8proc_map allocates with malloc */
     return copied ? ERR_OK : ERR_LIMIT;
 }
 

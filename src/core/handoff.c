@@ -2,8 +2,6 @@
 #include "core/handoff.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include "os/file.h"
 #include "os/sock.h"
