@@ -27,7 +27,9 @@ static enum err handoff_plain(struct stream *s, const struct house *house,
     if (h->fd < 0)
         return ERR_UNAVAILABLE;
     TRY(house->session_open(house->ctx, h));
-    stream_close(s);
+    BUF_AUTO struct buf unread = BUF_INIT(STREAM_IN_MAX);
+    int fd = stream_detach(s, &unread); /* not stream_close, which would end the connection */
+    file_close(&fd);
     return ERR_OK;
 }
 

@@ -486,6 +486,11 @@ void stream_set_peer(struct stream *s, const struct address *peer, const struct 
         s->local = *local;
 }
 
+int stream_fd(const struct stream *s)
+{
+    return s->watch.fd;
+}
+
 const struct address *stream_peer(const struct stream *s)
 {
     return &s->peer;
