@@ -50,8 +50,18 @@ static transfer_t switch_to_loop(struct fiber *f)
     return t;
 }
 
+/* Says that this frame has no caller, so that debuggers and the crash handler end a trace here. */
+#if defined(__x86_64__)
+#define OUTERMOST_FRAME() __asm__ volatile(".cfi_undefined rip")
+#elif defined(__aarch64__)
+#define OUTERMOST_FRAME() __asm__ volatile(".cfi_undefined x30")
+#else
+#define OUTERMOST_FRAME() ((void)0)
+#endif
+
 static void fiber_entry(transfer_t t)
 {
+    OUTERMOST_FRAME();
     struct fiber *f = t.data;
 #ifdef OS_ASAN
     __sanitizer_finish_switch_fiber(NULL, &f->loop->asan_bottom, &f->loop->asan_size);

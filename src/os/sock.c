@@ -13,8 +13,11 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "os/fiber.h"
 #include "os/file.h"
 #include "os/sys.h"
+
+#define ACCEPT_RUN 16 /* connections taken in one slice */
 
 union sockaddr_any {
     struct sockaddr any;
@@ -141,8 +144,17 @@ static bool accept_passing(int e)
            e == EHOSTDOWN || e == ENONET || e == EHOSTUNREACH || e == ENETUNREACH || e == ETIMEDOUT;
 }
 
+/* A flood that is accepted without a wait would starve the sessions that it brings. */
+static void accept_fairly(void)
+{
+    static _Thread_local unsigned accepted;
+    if (++accepted % ACCEPT_RUN == 0)
+        fiber_yield();
+}
+
 enum err sock_accept(struct watch *w, int *fd, struct address *peer)
 {
+    accept_fairly();
     for (;;) {
         union sockaddr_any sa = {0};
         socklen_t len = sizeof sa;

@@ -24,6 +24,8 @@ bool address_in(const struct address *a, const struct address *net, unsigned pre
  * only. */
 enum err sock_listen(struct address *at, int backlog, int *fd) MUST;
 enum err sock_listen_unix(str path, int backlog, int *fd) MUST; /* replaces a dead socket file */
+/* Lets other fibers run now and then also when connections keep coming. ERR_LIMIT: no descriptor is
+ * free; the connection stays in the backlog. */
 enum err sock_accept(struct watch *w, int *fd, struct address *peer) WAITS MUST;
 enum err sock_connect(const struct address *to, const struct address *from, uint64_t deadline_ms,
                       int *fd) WAITS MUST;
