@@ -240,8 +240,11 @@ static void take_angle(struct parser *p, struct addr_item *item)
     size_t route_at = p->pos;
     if (!at_end(p) && peek(p) == '@') {
         item->route = take_route(p);
-        if (!item->route.data)
+        if (!item->route.data) {
+            /* All of it is read again: what lies ahead is not yet a comment of this item. */
             p->pos = route_at;
+            p->comment = STR_NONE;
+        }
     }
     p->part_from = p->parts_len;
     for (skip_cfws(p); !at_end(p) && peek(p) != '@' && peek(p) != '>'; skip_cfws(p)) {

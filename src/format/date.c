@@ -128,6 +128,28 @@ static void skip_comment(str *s)
     *s = str_skip(*s, i + 1);
 }
 
+/* White space and comments, which obs-date lets stand between all tokens. */
+static void skip_cfws(str *s)
+{
+    while (s->len && (s->data[0] == '(' || strchr(" \t\r\n", s->data[0])) && s->data[0]) {
+        if (s->data[0] == '(')
+            skip_comment(s);
+        else
+            *s = str_skip(*s, 1);
+    }
+}
+
+/* ":" and a number behind it. */
+static bool take_colon_number(str *s, int *value)
+{
+    skip_cfws(s);
+    if (!s->len || s->data[0] != ':')
+        return false;
+    *s = str_skip(*s, 1);
+    skip_cfws(s);
+    return take_digits(s, value) > 0;
+}
+
 /* RFC 5322 4.3 */
 static void zone_by_name(str word, struct parts *p)
 {
@@ -169,31 +191,21 @@ static void zone_by_offset(str *s, bool west, struct parts *p)
     p->zone = (n / 100 * 60 + n % 100) * (west ? -1 : 1);
 }
 
-static void take_time(str *s, int hour, struct parts *p)
+static void take_number(str *s, struct parts *p)
 {
-    p->hour = hour;
-    *s = str_skip(*s, 1);
-    take_digits(s, &p->minute);
-    if (s->len > 1 && s->data[0] == ':' && is_digit(s->data[1])) {
-        *s = str_skip(*s, 1);
-        take_digits(s, &p->second);
-        if (s->len > 1 && s->data[0] == '.' && is_digit(s->data[1])) {
-            int fraction;
+    int n, minute;
+    size_t digits = take_digits(s, &n);
+    if (p->hour < 0 && take_colon_number(s, &minute)) {
+        p->hour = n;
+        p->minute = minute;
+        int fraction;
+        if (take_colon_number(s, &p->second) && s->len > 1 && s->data[0] == '.') {
             *s = str_skip(*s, 1);
             take_digits(s, &fraction);
         }
-    }
-}
-
-static void take_number(str *s, struct parts *p)
-{
-    int n;
-    size_t digits = take_digits(s, &n);
-    if (s->len > 1 && s->data[0] == ':' && is_digit(s->data[1]) && p->hour < 0)
-        take_time(s, n, p);
-    else if (p->day < 0 && digits <= 2)
+    } else if (p->day < 0 && digits <= 2) {
         p->day = n;
-    else if (p->year < 0 && p->day >= 0) {
+    } else if (p->year < 0 && p->day >= 0) {
         /* RFC 5322 4.3 */
         if (digits <= 2)
             n += n < 50 ? 2000 : 1900;

@@ -126,13 +126,15 @@ static bool entity_numeric(str name, uint32_t *code)
 
 static bool entity_named(str name, uint32_t *code)
 {
+    if (!name.len)
+        return false;
     for (size_t i = 0; i < ARRAY_LEN(entities); i++)
-        if (str_eq(name, str_c(entities[i].name))) {
+        if (entities[i].name[0] == name.data[0] && str_eq(name, str_c(entities[i].name))) {
             *code = entities[i].code ? entities[i].code : 0xad;
             return true;
         }
     for (size_t i = 0; i < ARRAY_LEN(latin1); i++)
-        if (str_eq(name, str_c(latin1[i]))) {
+        if (latin1[i][0] == name.data[0] && str_eq(name, str_c(latin1[i]))) {
             *code = (uint32_t)(0xa1 + i);
             return true;
         }
@@ -161,7 +163,8 @@ static void entity_end(struct html_text *h, bool semicolon, struct buf *out)
 static bool in_list(const str *list, size_t count, str name, uint8_t *index)
 {
     for (size_t i = 0; i < count; i++)
-        if (str_eq_nocase(list[i], name)) {
+        if (list[i].len == name.len && list[i].data[0] == (name.data[0] | 0x20) &&
+            str_eq_nocase(list[i], name)) {
             *index = (uint8_t)(i + 1);
             return true;
         }
@@ -306,23 +309,54 @@ static bool step(struct html_text *h, char c, struct buf *out)
 
 void html_text_init(struct html_text *h) { *h = (struct html_text){.state = TEXT}; }
 
+static size_t run_until(str s, char stop)
+{
+    const char *at = memchr(s.data, stop, s.len);
+    return at ? (size_t)(at - s.data) : s.len;
+}
+
+/* How many bytes from here mean nothing in this state, so that the slow path need not see them. */
+static size_t dull_run(struct html_text *h, str s)
+{
+    size_t n = 0;
+    if (h->state == TEXT && h->skip)
+        return run_until(s, '<');
+    if (h->state == TAG_QUOTE)
+        return run_until(s, (char)h->quote);
+    if (h->state == COMMENT && h->dashes == 0)
+        return run_until(s, '-');
+    if (h->state == TAG_REST && h->dashes == 0)
+        while (n < s.len && s.data[n] != '>' && s.data[n] != '=')
+            n++;
+    return n;
+}
+
+/* Text and white space up to the next byte that may change the state. */
+static size_t text_run(struct html_text *h, str s, struct buf *out)
+{
+    size_t n = 0;
+    while (n < s.len && s.data[n] != '<' && s.data[n] != '&') {
+        size_t from = n;
+        while (n < s.len && (uint8_t)s.data[n] > ' ' && s.data[n] != '<' && s.data[n] != '&' &&
+               s.data[n] != 0x7f)
+            n++;
+        if (n > from) {
+            flush_gap(h, out);
+            buf_add(out, str_sub(s, from, n - from));
+        }
+        for (; n < s.len && is_space(s.data[n]); n++)
+            h->space = true;
+    }
+    return n;
+}
+
 void html_text_add(struct html_text *h, str utf8, struct buf *out)
 {
-    size_t i = 0;
-    while (i < utf8.len) {
-        size_t from = i;
-        if (h->state == TEXT && !h->skip) {
-            while (i < utf8.len && (uint8_t)utf8.data[i] > ' ' && utf8.data[i] != '<' &&
-                   utf8.data[i] != '&' && utf8.data[i] != 0x7f)
-                i++;
-            if (i > from) {
-                flush_gap(h, out);
-                buf_add(out, str_sub(utf8, from, i - from));
-                continue;
-            }
-        }
-        if (step(h, utf8.data[i], out))
-            i++;
+    while (utf8.len) {
+        bool text = h->state == TEXT && !h->skip;
+        utf8 = str_skip(utf8, text ? text_run(h, utf8, out) : dull_run(h, utf8));
+        if (utf8.len && step(h, utf8.data[0], out))
+            utf8 = str_skip(utf8, 1);
     }
 }
 

@@ -185,12 +185,19 @@ static void gap(struct buf *out, size_t *column, size_t n)
     *column += 1;
 }
 
+/* How many bytes a word that begins in this column may hold; a few at least. */
+static size_t word_room(size_t column)
+{
+    size_t room = column + 12 < LINE_CHARS ? (LINE_CHARS - 12 - column) / 4 * 3 : 0;
+    return MAX(MIN(room, (size_t)WORD_BYTES), (size_t)6);
+}
+
 /* Splits at characters. Control characters (a line end would end the field) become spaces. */
 static void encode_run(struct buf *out, str run, size_t *column, bool first)
 {
     while (run.len) {
-        size_t n = MIN(run.len, WORD_BYTES);
-        while (n < run.len && n > WORD_BYTES - 4 && ((uint8_t)run.data[n] & 0xc0) == 0x80)
+        size_t n = MIN(run.len, word_room(first ? *column : 1));
+        for (int i = 0; i < 3 && n < run.len && ((uint8_t)run.data[n] & 0xc0) == 0x80; i++)
             n--;
         char piece[WORD_BYTES];
         for (size_t i = 0; i < n; i++)
@@ -224,8 +231,10 @@ static str take_run(str *s)
     str all = *s;
     size_t end = next_word(s).len;
     for (;;) {
-        str ahead = str_skip(*s, 1);
-        if (!s->len || !needs_encoding(next_word(&ahead)))
+        str ahead = *s;
+        while (ahead.len && ahead.data[0] == ' ')
+            ahead = str_skip(ahead, 1);
+        if (!ahead.len || !needs_encoding(next_word(&ahead)))
             break;
         end = all.len - ahead.len;
         *s = ahead;
