@@ -5,7 +5,6 @@
 #include "core/test_world.h"
 
 #include "base/num.h"
-#include "core/check.h"
 
 static void new_accounts_have_their_mailboxes_once(void **state)
 {

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "core/account.h"
+#include "core/check.h"
 #include "core/mailbox.h"
 #include "core/message.h"
 #include "format/mime_cold.h"
@@ -55,8 +56,23 @@ static inline void world_open(struct world *w)
     OK(account_create_mailboxes(w->account));
 }
 
+static void show_finding(void *arg, bool fatal, uint64_t partition, str text)
+{
+    if (fatal)
+        fprintf(stderr, "partition %llu: %.*s\n", (unsigned long long)partition, STR_ARG(text));
+}
+
+/* Everything in the store agrees with everything. */
+static inline void store_is_clean(struct store *s)
+{
+    struct check_result r;
+    OK(check_store(s, show_finding, NULL, &r));
+    assert_int_equal(r.findings, 0);
+}
+
 static inline void world_close(struct world *w)
 {
+    store_is_clean(w->store);
     account_close(w->account);
     accounts_close(w->accounts);
     store_close(w->store);
