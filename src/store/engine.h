@@ -50,6 +50,7 @@ struct store_pending {
     struct completion done;
     struct store *store;
     atomic_bool finished;
+    bool lazy; /* awaited at once: help() may do the work */
     enum err result;
     struct store_result out;
     void *work;

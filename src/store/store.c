@@ -209,7 +209,8 @@ static enum err check_commit(const struct store_commit *c)
     return check_blobs(c);
 }
 
-enum err store_submit(struct store *s, const struct store_commit *c, struct store_pending **out)
+static enum err submit(struct store *s, const struct store_commit *c, bool lazy,
+                       struct store_pending **out)
 {
     *out = NULL;
     if (s->read_only)
@@ -219,6 +220,7 @@ enum err store_submit(struct store *s, const struct store_commit *c, struct stor
     if (p == NULL)
         return ERR_NOMEM;
     p->store = s;
+    p->lazy = lazy;
     completion_init(&p->done);
     enum err e = s->engine->submit(s, c, p);
     if (e != ERR_OK) {
@@ -227,6 +229,11 @@ enum err store_submit(struct store *s, const struct store_commit *c, struct stor
     }
     *out = p;
     return ERR_OK;
+}
+
+enum err store_submit(struct store *s, const struct store_commit *c, struct store_pending **out)
+{
+    return submit(s, c, false, out);
 }
 
 enum err store_await(struct store_pending *p, struct store_result *out)
@@ -244,7 +251,7 @@ enum err store_await(struct store_pending *p, struct store_result *out)
 enum err store_commit(struct store *s, const struct store_commit *c, struct store_result *out)
 {
     struct store_pending *p;
-    TRY(store_submit(s, c, &p));
+    TRY(submit(s, c, fiber_current() == NULL, &p));
     return store_await(p, out);
 }
 

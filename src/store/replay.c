@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening: from the index's position to the end of the journal. A torn tail of the last segment is
+ * cut; a bad record anywhere else stops and reports. The two are told apart by what follows: every
+ * record says up to where the journal was on disk when it was written, so a good record that claims
+ * the bad place as flushed proves that the bad place once was good.
+ */
+#include <string.h>
+
+#include "base/code.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "os/file.h"
+#include "store/embedded.h"
+
+#define BATCH_BYTES (4u << 20)
+
+enum err record_verify(const struct record_view *v)
+{
+    const struct record_header *h = &v->header;
+    if (h->format != RECORD_FORMAT)
+        return ERR_CORRUPT;
+    str meta = str_sub(v->bytes, RECORD_HEADER, h->meta_length);
+    if (code_crc32c(0, meta.data, meta.len) != h->meta_crc)
+        return ERR_CORRUPT;
+    if (h->type == RECORD_BLOB) {
+        struct cold_blob b;
+        return cold_blob_read(v, &b);
+    }
+    if (h->type != RECORD_COMMIT)
+        return ERR_OK;
+    struct record_commit c;
+    TRY(record_commit_read(meta, &c));
+    for (uint64_t n = record_count(&c); n > 0; n--) {
+        struct record_blob b = record_next_blob(&c);
+        if (c.r.failed || b.at > v->bytes.len || b.length > v->bytes.len - b.at ||
+            code_crc32c(0, v->bytes.data + b.at, b.length) != b.crc)
+            return ERR_CORRUPT;
+    }
+    return c.r.failed ? ERR_CORRUPT : ERR_OK;
+}
+
+enum err segment_walk(struct embedded *e, struct segment *s, uint64_t offset, uint64_t limit,
+                      record_fn *fn, void *arg, uint64_t *end)
+{
+    str all;
+    *end = offset;
+    if (limit <= offset)
+        return ERR_OK;
+    TRY(segment_map(&e->segments, s, 0, limit, &all));
+    while (limit - *end >= RECORD_HEADER) {
+        struct record_view v = {.offset = *end};
+        const uint8_t *at = (const uint8_t *)all.data + *end;
+        if (record_header_read(at, s->salt, &v.header) != ERR_OK ||
+            v.header.length > limit - *end)
+            return ERR_OK;
+        v.bytes = str_of(at, v.header.length);
+        TRY(fn(arg, &v));
+        *end += v.header.length;
+        if (v.header.type == RECORD_END)
+            return ERR_OK;
+    }
+    return ERR_OK;
+}
+
+/* ---- Replay ---- */
+
+struct replay {
+    struct embedded *e;
+    struct segment *segment;
+    struct overlay_txn txn;
+    uint64_t sequence, unapplied, durable_seen;
+    bool bad, ended;
+};
+
+static enum err replay_apply(struct replay *r, uint64_t end)
+{
+    struct embedded *e = r->e;
+    struct row_key k = row_position();
+    BUF_AUTO struct buf row = BUF_INIT(64);
+    if (r->unapplied == 0)
+        return ERR_OK;
+    row_write_position(
+        &row, &(struct position_row){position_of(r->segment->number, end), r->sequence});
+    index_batch_clear(e->batch);
+    index_batch_txn(e->batch, &r->txn);
+    index_batch_put(e->batch, row_str(&k), buf_str(&row));
+    TRY(index_write(e->index, e->batch));
+    overlay_end(&e->overlay, &r->txn);
+    r->unapplied = 0;
+    return ERR_OK;
+}
+
+static enum err replay_plan(struct replay *r, const struct record_view *v)
+{
+    struct embedded *e = r->e;
+    str meta = str_sub(v->bytes, RECORD_HEADER, v->header.meta_length);
+    struct store_result out = {0};
+    if (v->header.type == RECORD_MOVE)
+        return plan_moves(&e->planner, &r->txn, meta);
+    struct plan_input in = {.partition = v->header.partition, .meta = meta,
+                            .segment = r->segment->number, .offset = v->offset,
+                            .wall_ms = v->header.wall_ms, .replay = true};
+    TRY(plan_commit(&e->planner, &r->txn, &in, &out));
+    return out.version == v->header.version ? ERR_OK : ERR_CORRUPT;
+}
+
+static enum err replay_record(void *arg, const struct record_view *v)
+{
+    struct replay *r = arg;
+    struct embedded *e = r->e;
+    if (v->header.sequence != r->sequence || record_verify(v) != ERR_OK) {
+        r->bad = true;
+        return ERR_CORRUPT;
+    }
+    if (v->header.type == RECORD_END) {
+        r->ended = true;
+        return ERR_OK;
+    }
+    if (e->store.read_only)
+        return ERR_UNAVAILABLE;
+    enum err err = replay_plan(r, v);
+    if (err != ERR_OK) {
+        LOG_ERROR("store", "record %08x:%llu does not fit the index: %s",
+                  (unsigned)r->segment->number, (unsigned long long)v->offset, err_name(err));
+        return err == ERR_CONFLICT ? ERR_CORRUPT : err;
+    }
+    r->sequence++;
+    r->unapplied += v->header.length;
+    e->stats.replayed_records++;
+    return r->unapplied >= BATCH_BYTES ? replay_apply(r, v->offset + v->header.length) : ERR_OK;
+}
+
+/* Does a good record behind `from` claim that `from` had been flushed? */
+static enum err lost_inside(struct embedded *e, struct segment *s, uint64_t from, bool *lost)
+{
+    str all;
+    uint64_t size = atomic_load(&s->size);
+    *lost = false;
+    TRY(segment_map(&e->segments, s, 0, size, &all));
+    for (uint64_t at = from + 8; at + RECORD_HEADER <= size; at += 8) {
+        struct record_header h;
+        if (memcmp(all.data + at, "PHJR", 4) != 0 ||
+            record_header_read((const uint8_t *)all.data + at, s->salt, &h) != ERR_OK)
+            continue;
+        if (h.durable > position_of(s->number, from)) {
+            *lost = true;
+            return ERR_OK;
+        }
+    }
+    return ERR_OK;
+}
+
+static bool has_records(const struct segment *s)
+{
+    return atomic_load(&s->size) > SEGMENT_HEADER;
+}
+
+static bool is_last_hot(struct embedded *e, const struct segment *s)
+{
+    for (size_t i = e->segments.count; i-- > 0;) {
+        const struct segment *x = e->segments.all[i];
+        if (!x->cold && has_records(x))
+            return x == s;
+    }
+    return false;
+}
+
+static enum err stop_at(const struct segment *s, uint64_t at)
+{
+    LOG_ERROR("store",
+              "bad record in segment %08x at %llu, which is not the torn end of the journal: "
+              "nothing is changed; restore from a backup or ask for help",
+              (unsigned)s->number, (unsigned long long)at);
+    return ERR_CORRUPT;
+}
+
+static enum err cut_tail(struct embedded *e, struct segment *s, uint64_t end)
+{
+    uint64_t size = atomic_load(&s->size);
+    if (size == end)
+        return ERR_OK;
+    bool lost = false;
+    TRY(lost_inside(e, s, end, &lost));
+    if (lost)
+        return stop_at(s, end);
+    e->stats.cut_bytes += size - end;
+    if (e->store.read_only)
+        return ERR_OK;
+    LOG_WARN("store", "cutting %llu bytes of torn tail off segment %08x",
+             (unsigned long long)(size - end), (unsigned)s->number);
+    TRY(segment_open_writer(&e->segments, s));
+    enum err err = file_truncate(s->fd, end);
+    if (err == ERR_OK)
+        err = journal_sync(s->fd);
+    file_close(&s->fd);
+    s->sealed = true;
+    atomic_store(&s->size, end);
+    return err;
+}
+
+static enum err replay_segment(struct replay *r, struct segment *s, uint64_t offset)
+{
+    struct embedded *e = r->e;
+    uint64_t end = offset;
+    r->segment = s;
+    r->bad = r->ended = false;
+    enum err err = segment_walk(e, s, offset, atomic_load(&s->size), replay_record, r, &end);
+    if (err == ERR_UNAVAILABLE) {
+        LOG_ERROR("store", "the store was not closed cleanly: open it for writing once first");
+        return err;
+    }
+    if (err != ERR_OK && !r->bad)
+        return err;
+    TRY(replay_apply(r, end));
+    if (!is_last_hot(e, s))
+        return r->ended ? ERR_OK : stop_at(s, end);
+    e->end = end;
+    return cut_tail(e, s, end);
+}
+
+static enum err start_writer(struct embedded *e, struct replay *r, struct segment *last)
+{
+    e->sequence = r->sequence;
+    if (last == NULL)
+        return ERR_OK;
+    atomic_store(&e->durable, position_of(last->number, e->end));
+    if (r->ended || e->store.read_only)
+        return ERR_OK; /* the first commit begins the next segment */
+    TRY(segment_open_writer(&e->segments, last));
+    last->holders++;
+    e->current = last;
+    return ERR_OK;
+}
+
+static enum err position_get(struct embedded *e, struct position_row *out)
+{
+    struct row_key k = row_position();
+    BUF_AUTO struct buf row = BUF_INIT(64);
+    *out = (struct position_row){position_of(0, SEGMENT_HEADER), 1};
+    enum err err = index_get(e->index, row_str(&k), &row);
+    if (err == ERR_NOT_FOUND)
+        return ERR_OK;
+    return err != ERR_OK ? err : row_read_position(buf_str(&row), out);
+}
+
+enum err replay_journal(struct embedded *e)
+{
+    struct position_row from;
+    TRY(position_get(e, &from));
+    struct replay r = {.e = e, .sequence = from.sequence};
+    uint32_t first = position_segment(from.position);
+    struct segment *last = NULL;
+    bool found = false;
+    overlay_txn_init(&r.txn);
+    for (size_t i = 0; i < e->segments.count; i++) {
+        struct segment *s = e->segments.all[i];
+        if (s->cold || s->number < first || !has_records(s))
+            continue;
+        uint64_t offset = s->number == first ? position_offset(from.position) : SEGMENT_HEADER;
+        if (offset > atomic_load(&s->size))
+            break; /* shorter than the index knows it */
+        found |= s->number == first;
+        enum err err = replay_segment(&r, s, offset);
+        if (err != ERR_OK) {
+            overlay_end(&e->overlay, &r.txn);
+            return err;
+        }
+        last = s;
+    }
+    if (first != 0 && !found) {
+        LOG_ERROR("store", "segment %08x of the journal is missing or too short", (unsigned)first);
+        return ERR_CORRUPT;
+    }
+    return start_writer(e, &r, last);
+}
