@@ -138,6 +138,11 @@ static enum err take_properties(struct scan *s, struct authres_result *out)
     while (skip_cfws(s) && !at_result_end(s)) {
         str name, type, property, value;
         TRY(take_word(s, "", &name));
+        bool dotted = str_cut(name, '.', &type, &property);
+        if (!dotted && accept(s, '.')) { /* white space and comments may stand around the dot */
+            dotted = true;
+            TRY(take_word(s, "", &property));
+        }
         if (!accept(s, '='))
             return ERR_SYNTAX;
         /* addresses, header values and tokens of base64 stand bare too */
@@ -146,7 +151,7 @@ static enum err take_properties(struct scan *s, struct authres_result *out)
             out->reason = value;
             continue;
         }
-        if (!str_cut(name, '.', &type, &property) || !type.len || !property.len)
+        if (!dotted || !type.len || !property.len)
             return ERR_SYNTAX;
         if (out->count >= AUTHRES_RESULTS_MAX)
             return ERR_SYNTAX;
