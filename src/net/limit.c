@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tokens are counted in units of 1/period_ms of a token: every millisecond gives `rate` units and an
- * event costs period_ms units, so nothing is ever rounded.
+ * Tokens are counted in units of 1/period_ms of a token: every millisecond gives `rate` units and
+ * an event costs period_ms units, so nothing is ever rounded.
+ *
+ * tidy: allow alloc because connections and contexts live and die one by one
  */
 #include "net/limit.h"
 
@@ -14,9 +16,9 @@
 #include "base/num.h"
 
 struct entry {
-    struct list link;    /* in idle, most recently used last; or on its own while in use */
-    uint64_t spent;      /* units below the full bucket */
-    uint64_t at_ms;      /* when that was so */
+    struct list link; /* in idle, most recently used last; or on its own while in use */
+    uint64_t spent;   /* units below the full bucket */
+    uint64_t at_ms;   /* when that was so */
     uint32_t in_use;
     uint8_t key_len;
     char key[];
@@ -58,10 +60,7 @@ void limit_close(struct limit_table *t)
     free(t);
 }
 
-static str key_of(str key)
-{
-    return str_head(key, LIMIT_KEY_MAX);
-}
+static str key_of(str key) { return str_head(key, LIMIT_KEY_MAX); }
 
 static struct entry *entry_add(struct limit_table *t, str key)
 {

@@ -18,9 +18,9 @@ struct limit_table;
 enum err limit_open(size_t entries, uint32_t rate, uint64_t period_ms, uint32_t burst,
                     struct limit_table **out) MUST;
 void limit_close(struct limit_table *t);
-/* Takes `cost` tokens; false when there are too few (none are taken): *retry_ms (may be NULL) is then
- * how long until there are enough, UINT64_MAX when cost is above burst. Exact, without rounding up
- * the rate: tokens come back continuously. */
+/* Takes `cost` tokens; false when there are too few (none are taken): *retry_ms (may be NULL) is
+ * then how long until there are enough, UINT64_MAX when cost is above burst. Exact, without
+ * rounding up the rate: tokens come back continuously. */
 bool limit_take(struct limit_table *t, str key, uint32_t cost, uint64_t now_ms, uint64_t *retry_ms);
 /* Without taking. */
 bool limit_would_take(struct limit_table *t, str key, uint32_t cost, uint64_t now_ms);

@@ -12,9 +12,9 @@
 typedef void listen_serve_fn(void *arg, struct stream *s) WAITS;
 
 struct listener {
-    int fd;                     /* bound and listening; stays the caller's */
-    const char *name;           /* "smtp"; borrowed; for logs and the fiber table */
-    size_t connections_max;     /* open streams per process; above it accepting pauses; 0: no limit */
+    int fd;                 /* bound and listening; stays the caller's */
+    const char *name;       /* "smtp"; borrowed; for logs and the fiber table */
+    size_t connections_max; /* open streams per process; above it accepting pauses; 0: no limit */
     listen_serve_fn *serve;
     void *arg;
     /* the module's */

@@ -2,6 +2,8 @@
  *
  * The two directions know little of each other: each parks on its source and, when there is input,
  * gets a fiber that moves bytes until the source is dry. The last direction to end closes all.
+ *
+ * tidy: allow alloc because connections and contexts live and die one by one
  */
 #include "net/proxy.h"
 
@@ -196,17 +198,14 @@ static void proxy_run(void *arg)
     direction_end(d);
 }
 
-enum err proxy_start(struct stream *a, struct stream *b, uint64_t idle_ms, struct fiber_group *group,
-                     void (*done)(void *arg), void *arg)
+enum err proxy_start(struct stream *a, struct stream *b, uint64_t idle_ms,
+                     struct fiber_group *group, void (*done)(void *arg), void *arg)
 {
     struct proxy *p = calloc(1, sizeof *p);
     enum err e = p ? ERR_OK : ERR_NOMEM;
     if (p) {
-        *p = (struct proxy){.group = group,
-                            .idle_ms = idle_ms,
-                            .last_ms = loop_now_ms(),
-                            .done = done,
-                            .arg = arg};
+        *p = (struct proxy){
+            .group = group, .idle_ms = idle_ms, .last_ms = loop_now_ms(), .done = done, .arg = arg};
         p->way[0] = (struct direction){.proxy = p, .from = a, .to = b};
         p->way[1] = (struct direction){.proxy = p, .from = b, .to = a};
         e = fiber_start(group, "proxy", proxy_run, &p->way[0]);

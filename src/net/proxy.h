@@ -13,10 +13,10 @@
 #define PROXY_LINGER_MS 60000
 
 /* Takes both streams (closed at the end, also on error), with what they have buffered. idle_ms:
- * silence in both directions after which it is ended; 0: none. done(arg) (may be NULL) runs once, on
- * a fiber of the group, when it is over and both streams are closed; not when an error is returned.
- * ERR_NOMEM, ERR_CANCELED. */
-enum err proxy_start(struct stream *a, struct stream *b, uint64_t idle_ms, struct fiber_group *group,
-                     void (*done)(void *arg), void *arg) MUST;
+ * silence in both directions after which it is ended; 0: none. done(arg) (may be NULL) runs once,
+ * on a fiber of the group, when it is over and both streams are closed; not when an error is
+ * returned. ERR_NOMEM, ERR_CANCELED. */
+enum err proxy_start(struct stream *a, struct stream *b, uint64_t idle_ms,
+                     struct fiber_group *group, void (*done)(void *arg), void *arg) MUST;
 
 #endif

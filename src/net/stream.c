@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tidy: allow alloc because connections and contexts live and die one by one
+ */
 #include "net/stream.h"
 
 #include <assert.h>
@@ -128,10 +131,7 @@ void stream_set_in_max(struct stream *s, size_t bytes)
     s->in_max = MIN(MAX(bytes, 512), STREAM_OUT_MAX);
 }
 
-enum err stream_error(const struct stream *s)
-{
-    return s->error;
-}
+enum err stream_error(const struct stream *s) { return s->error; }
 
 void stream_fail(struct stream *s, enum err e)
 {
@@ -296,10 +296,7 @@ void stream_out_check(struct stream *s)
         (void)send_with(s, STR_NONE, false);
 }
 
-enum err stream_flush(struct stream *s)
-{
-    return send_with(s, STR_NONE, true);
-}
+enum err stream_flush(struct stream *s) { return send_with(s, STR_NONE, true); }
 
 void stream_write(struct stream *s, str bytes)
 {
@@ -486,17 +483,8 @@ void stream_set_peer(struct stream *s, const struct address *peer, const struct 
         s->local = *local;
 }
 
-int stream_fd(const struct stream *s)
-{
-    return s->watch.fd;
-}
+int stream_fd(const struct stream *s) { return s->watch.fd; }
 
-const struct address *stream_peer(const struct stream *s)
-{
-    return &s->peer;
-}
+const struct address *stream_peer(const struct stream *s) { return &s->peer; }
 
-const struct address *stream_local(const struct stream *s)
-{
-    return &s->local;
-}
+const struct address *stream_local(const struct stream *s) { return &s->local; }

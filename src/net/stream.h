@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * stream: the one way to read and write a connection: plain, TLS, deflated, or a socketpair in a test.
- * Input and output are buffered; the buffers exist only while they hold something, so an idle stream
- * is a small struct. Errors are sticky: after EOF, time-out, cancellation or a failed write, reads
- * give nothing and writes vanish; the command loop asks stream_error() once per command.
- * A stream belongs to one thread; one fiber reads, one (maybe another) writes.
+ * stream: the one way to read and write a connection: plain, TLS, deflated, or a socketpair in a
+ * test. Input and output are buffered; the buffers exist only while they hold something, so an idle
+ * stream is a small struct. Errors are sticky: after EOF, time-out, cancellation or a failed write,
+ * reads give nothing and writes vanish; the command loop asks stream_error() once per command. A
+ * stream belongs to one thread; one fiber reads, one (maybe another) writes.
  */
 #ifndef NET_STREAM_H
 #define NET_STREAM_H
@@ -18,20 +18,22 @@ struct stream;
 struct tls_server;
 struct tls_client;
 
-#define STREAM_IN_MAX 65536      /* default input buffer limit: the longest line that can be read */
-#define STREAM_OUT_FLUSH 32768   /* buffered output beyond this is sent at once */
+#define STREAM_IN_MAX 65536    /* default input buffer limit: the longest line that can be read */
+#define STREAM_OUT_FLUSH 32768 /* buffered output beyond this is sent at once */
 
 /* Takes fd (non-blocking, closed with the stream). ERR_NOMEM: fd is closed too. */
 enum err stream_open(int fd, struct stream **out) MUST;
 /* Output that was not flushed is lost; TLS says close_notify. Never waits. NULL is fine. */
 void stream_close(struct stream *s);
-/* fn(arg) runs once, when the stream is closed or detached (a session may outlive its first fiber). */
+/* fn(arg) runs once, when the stream is closed or detached (a session may outlive its first fiber).
+ */
 void stream_on_close(struct stream *s, void (*fn)(void *arg), void *arg);
 #define STREAM_TIMEOUT_MS 300000 /* both, until set */
-void stream_set_timeouts(struct stream *s, uint64_t read_ms, uint64_t write_ms); /* per wait; 0: none */
+void stream_set_timeouts(struct stream *s, uint64_t read_ms,
+                         uint64_t write_ms);            /* per wait; 0: none */
 void stream_set_in_max(struct stream *s, size_t bytes); /* at least 512 */
-enum err stream_error(const struct stream *s); /* ERR_OK while healthy */
-void stream_fail(struct stream *s, enum err e); /* sets the sticky error if there is none */
+enum err stream_error(const struct stream *s);          /* ERR_OK while healthy */
+void stream_fail(struct stream *s, enum err e);         /* sets the sticky error if there is none */
 
 /* Input. The slice lives until the next call that reads or skips. */
 str stream_buffered(const struct stream *s);
@@ -42,8 +44,8 @@ str stream_buffered(const struct stream *s);
 enum err stream_fill(struct stream *s, size_t have) WAITS MUST;
 void stream_skip(struct stream *s, size_t n);
 /* The next line without its line end; ended_crlf says whether it was CRLF (else a bare LF).
- * More than max bytes before LF: ERR_LINE_TOO_LONG, the line is skipped up to its LF (bounded by the
- * read time-out), the stream stays usable. ended_crlf may be NULL. */
+ * More than max bytes before LF: ERR_LINE_TOO_LONG, the line is skipped up to its LF (bounded by
+ * the read time-out), the stream stays usable. ended_crlf may be NULL. */
 enum err stream_line(struct stream *s, size_t max, str *line, bool *ended_crlf) WAITS MUST;
 
 /* Output. Vanishes after an error. WAITS only when the buffer is over STREAM_OUT_FLUSH. */
@@ -69,14 +71,13 @@ bool stream_is_idle(const struct stream *s);
  * DEADLINE_SCOPE around it. Fails with ERR_TLS (or TIMEOUT, EOF, …). The input buffer must be empty
  * before (rule wire-2), else ERR_INVALID and the stream fails. */
 enum err stream_start_tls_server(struct stream *s, struct tls_server *t) WAITS MUST;
-enum err stream_start_tls_client(struct stream *s, struct tls_client *t, str host_name)
-    WAITS MUST;
+enum err stream_start_tls_client(struct stream *s, struct tls_client *t, str host_name) WAITS MUST;
 bool stream_is_tls(const struct stream *s);
 struct stream_tls_info {
-    const char *version;       /* "TLSv1.3"; borrowed for the stream's life */
+    const char *version; /* "TLSv1.3"; borrowed for the stream's life */
     const char *cipher;
-    str server_name;           /* SNI, or empty */
-    str alpn;                  /* chosen protocol, or empty */
+    str server_name;             /* SNI, or empty */
+    str alpn;                    /* chosen protocol, or empty */
     str client_certificate_name; /* RFC822 name or CN of a verified client certificate, or empty */
     bool resumed;
 };
@@ -86,23 +87,22 @@ void stream_tls_info(const struct stream *s, struct stream_tls_info *out);
 enum err stream_channel_binding(struct stream *s, str type, struct buf *out) MUST;
 
 /* IMAP COMPRESS=DEFLATE (RFC 4978), over TLS or plain; both directions from now on. Flushes first;
- * bytes already read count as compressed. Each flush is a sync point. While parked the compressor is
- * gone and of the decompressor only its window (what came in lately, at most 32 KiB) stays. */
+ * bytes already read count as compressed. Each flush is a sync point. While parked the compressor
+ * is gone and of the decompressor only its window (what came in lately, at most 32 KiB) stays. */
 enum err stream_start_deflate(struct stream *s) WAITS MUST;
 
 /* Idle without a stack: frees the buffers and parks on the descriptor (and event, may be NULL).
- * resume(arg) runs on a fresh fiber; p->reason says why. Input that is already there starts it soon.
- * PARK_READABLE means that stream_fill has something to say (bytes or an error), not only that some
- * TLS record came. The stream must be idle (stream_is_idle) and flushed. p stays in place meanwhile;
- * to stop early: park_stop(p). */
+ * resume(arg) runs on a fresh fiber; p->reason says why. Input that is already there starts it
+ * soon. PARK_READABLE means that stream_fill has something to say (bytes or an error), not only
+ * that some TLS record came. The stream must be idle (stream_is_idle) and flushed. p stays in place
+ * meanwhile; to stop early: park_stop(p). */
 enum err stream_park(struct stream *s, struct park *p, struct event *event, uint64_t deadline_ms,
                      struct fiber_group *group, const char *name, fiber_fn *resume, void *arg) MUST;
 /* Waits, keeping the stack, for input or the event or the deadline. */
-enum wait_any_result stream_wait(struct stream *s, struct event *event, uint64_t deadline_ms)
-    WAITS;
+enum wait_any_result stream_wait(struct stream *s, struct event *event, uint64_t deadline_ms) WAITS;
 
-/* Handing a plain, flushed stream on: gives up the descriptor and the bytes read so far, frees s and
- * returns the fd. TLS or deflated: -1, and s stays. */
+/* Handing a plain, flushed stream on: gives up the descriptor and the bytes read so far, frees s
+ * and returns the fd. TLS or deflated: -1, and s stays. */
 int stream_detach(struct stream *s, struct buf *unread);
 /* A stream over a received descriptor, with the bytes that its first reader had read. */
 enum err stream_open_with(int fd, str unread, struct stream **out) MUST;

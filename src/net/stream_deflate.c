@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * COMPRESS=DEFLATE (RFC 4978): a raw deflate stream (RFC 1951) each way. Inflated bytes only ever go
- * into room that the reader offers, so a bomb costs its sender the time to send it, not us memory.
+ * COMPRESS=DEFLATE (RFC 4978): a raw deflate stream (RFC 1951) each way. Inflated bytes only ever
+ * go into room that the reader offers, so a bomb costs its sender the time to send it, not us
+ * memory.
+ *
+ * tidy: allow alloc because connections and contexts live and die one by one
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -18,9 +21,9 @@
 struct stream_deflate {
     z_stream in, out;
     bool in_open, out_open;
-    bool out_dirty;  /* given to deflate since the last sync */
-    bool in_more;    /* inflate filled its room: it may hold more output */
-    char *raw;       /* STREAM_CHUNK bytes; compressed input not yet inflated */
+    bool out_dirty; /* given to deflate since the last sync */
+    bool in_more;   /* inflate filled its room: it may hold more output */
+    char *raw;      /* STREAM_CHUNK bytes; compressed input not yet inflated */
     size_t raw_at, raw_len;
     char *window; /* of a resting inflate: what came out of it last */
     unsigned window_len;

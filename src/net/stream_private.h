@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * stream_private: what the files of net share about a stream. From below: the transport (socket or
- * TLS) tries without waiting; the deflate layer (if any) sits on it; the buffers of stream.h on top.
+ * TLS) tries without waiting; the deflate layer (if any) sits on it; the buffers of stream.h on
+ * top.
  */
 #ifndef NET_STREAM_PRIVATE_H
 #define NET_STREAM_PRIVATE_H
@@ -15,7 +16,7 @@ struct stream_deflate;
 struct stream {
     struct watch watch;
     struct buf in, out;
-    size_t in_at;               /* in.data[in_at..in.len) is unread */
+    size_t in_at; /* in.data[in_at..in.len) is unread */
     size_t in_max;
     uint64_t read_ms, write_ms; /* 0: none */
     SSL *ssl;
@@ -29,10 +30,10 @@ struct stream {
     enum err error;    /* sticky */
     enum err io_error; /* what the socket said below TLS */
     struct address peer, local;
-    bool drained;    /* the last try left nothing in the kernel or in TLS */
-    bool bulk;       /* a read filled its room: take more the next time */
-    bool writing;    /* a fiber is in send: another one must not flush */
-    bool tls_open;   /* handshake done, nothing fatal since: close_notify may be sent */
+    bool drained;  /* the last try left nothing in the kernel or in TLS */
+    bool bulk;     /* a read filled its room: take more the next time */
+    bool writing;  /* a fiber is in send: another one must not flush */
+    bool tls_open; /* handshake done, nothing fatal since: close_notify may be sent */
     bool write_ended;
 };
 
@@ -61,8 +62,8 @@ enum err stream_send(struct stream *s, str *parts, size_t nparts, bool sync) WAI
 enum err stream_deflate_open(struct stream_deflate **out, str unread) MUST;
 void stream_deflate_close(struct stream_deflate *z);
 enum err stream_deflate_read(struct stream *s, void *out, size_t len, size_t *got, int *want) MUST;
-enum err stream_deflate_send(struct stream *s, const str *parts, size_t nparts, bool sync)
-    WAITS MUST;
+enum err stream_deflate_send(struct stream *s, const str *parts, size_t nparts,
+                             bool sync) WAITS MUST;
 bool stream_deflate_is_idle(const struct stream_deflate *z);
 void stream_deflate_rest(struct stream_deflate *z); /* gives back what an idle stream can spare */
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tidy: allow alloc because connections and contexts live and die one by one
+ */
 #include <assert.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -105,10 +108,7 @@ enum err stream_tls_write(struct stream *s, str bytes, size_t *sent, int *want)
     return r > 0 ? ERR_OK : tls_error(s, r, want);
 }
 
-bool stream_tls_has_pending(const struct stream *s)
-{
-    return SSL_has_pending(s->ssl) == 1;
-}
+bool stream_tls_has_pending(const struct stream *s) { return SSL_has_pending(s->ssl) == 1; }
 
 void stream_tls_end_write(struct stream *s)
 {
@@ -155,7 +155,8 @@ static void log_failure(const struct stream *s, enum err e)
              err_name(e), reason);
 }
 
-/* rule: wire-2. What came before the handshake in the clear must not be taken for what came after. */
+/* rule: wire-2. What came before the handshake in the clear must not be taken for what came after.
+ */
 static enum err may_start(struct stream *s)
 {
     if (s->error != ERR_OK)
@@ -218,10 +219,7 @@ enum err stream_start_tls_client(struct stream *s, struct tls_client *t, str hos
     return run_handshake(s);
 }
 
-bool stream_is_tls(const struct stream *s)
-{
-    return s->ssl != NULL;
-}
+bool stream_is_tls(const struct stream *s) { return s->ssl != NULL; }
 
 /* --- what was agreed --- */
 

@@ -176,8 +176,10 @@ static void test_rest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_both_ways), cmocka_unit_test(test_bytes_read_early),
-        cmocka_unit_test(test_garbage),         cmocka_unit_test(test_bulk_both_ways),
+        cmocka_unit_test(test_small_both_ways),
+        cmocka_unit_test(test_bytes_read_early),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_bulk_both_ways),
         cmocka_unit_test(test_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,8 @@ static void test_burst_then_rate(void **state)
     assert_false(limit_take(t, STR("k"), 1, 433, &retry));
     assert_int_equal(retry, 1);
     assert_true(limit_take(t, STR("k"), 1, 434, NULL));
-    /* Nothing was rounded away: 434 ms gave 1.002 tokens, the third token is there at 1100 sharp. */
+    /* Nothing was rounded away: 434 ms gave 1.002 tokens, the third token is there at 1100 sharp.
+     */
     assert_true(limit_take(t, STR("k"), 1, 767, NULL));
     assert_false(limit_take(t, STR("k"), 1, 1099, NULL));
     assert_true(limit_take(t, STR("k"), 1, 1100, NULL));

@@ -94,10 +94,7 @@ static void max_main(void *arg)
     file_close(&fd);
 }
 
-static void test_connections_max(void **state)
-{
-    run_fibers(max_main, NULL, NULL);
-}
+static void test_connections_max(void **state) { run_fibers(max_main, NULL, NULL); }
 
 /* Out of descriptors: the connection waits in the backlog until one is free. */
 static void emfile_main(void *arg)
@@ -130,10 +127,7 @@ static void emfile_main(void *arg)
     file_close(&fd);
 }
 
-static void test_out_of_descriptors(void **state)
-{
-    run_fibers(emfile_main, NULL, NULL);
-}
+static void test_out_of_descriptors(void **state) { run_fibers(emfile_main, NULL, NULL); }
 
 int main(void)
 {

@@ -31,10 +31,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void count_done(void *arg)
-{
-    done_count++;
-}
+static void count_done(void *arg) { done_count++; }
 
 static void handshake_client(void *arg)
 {
@@ -194,10 +191,7 @@ static void buffered_main(void *arg)
     finish();
 }
 
-static void test_buffered_goes_first(void **state)
-{
-    run_fibers(buffered_main, NULL, NULL);
-}
+static void test_buffered_goes_first(void **state) { run_fibers(buffered_main, NULL, NULL); }
 
 /* Either end goes away hard, in the middle of a flow: the other end is closed, once. */
 static void gone_main(void *arg)
@@ -229,10 +223,7 @@ static void idle_main(void *arg)
     finish();
 }
 
-static void test_idle_ends(void **state)
-{
-    run_fibers(idle_main, NULL, NULL);
-}
+static void test_idle_ends(void **state) { run_fibers(idle_main, NULL, NULL); }
 
 /* Nobody reads: the writer is held up after what the sockets and one chunk hold. */
 static void pressure_main(void *arg)
@@ -248,10 +239,7 @@ static void pressure_main(void *arg)
     finish();
 }
 
-static void test_back_pressure(void **state)
-{
-    run_fibers(pressure_main, NULL, NULL);
-}
+static void test_back_pressure(void **state) { run_fibers(pressure_main, NULL, NULL); }
 
 #define MANY 1000
 static struct ends many_outer[MANY], many_inner[MANY];
@@ -278,7 +266,7 @@ static void many_main(void *arg)
     fiber_yield();
     assert_int_equal(proxies.count, 0); /* no fiber, no stack */
     size_t parked = 0;
-    LIST_EACH(it, &proxies.parked)
+    LIST_EACH (it, &proxies.parked)
         parked++;
     assert_int_equal(parked, 2 * MANY);
     for (int i = 0; i < MANY; i++) {
@@ -297,10 +285,7 @@ static void many_main(void *arg)
     assert_int_equal(done_count, MANY);
 }
 
-static void test_a_thousand_idle(void **state)
-{
-    run_fibers(many_main, NULL, NULL);
-}
+static void test_a_thousand_idle(void **state) { run_fibers(many_main, NULL, NULL); }
 
 static void cancel_main(void *arg)
 {
@@ -313,10 +298,7 @@ static void cancel_main(void *arg)
     finish();
 }
 
-static void test_cancel(void **state)
-{
-    run_fibers(cancel_main, NULL, NULL);
-}
+static void test_cancel(void **state) { run_fibers(cancel_main, NULL, NULL); }
 
 int main(void)
 {

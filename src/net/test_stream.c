@@ -171,10 +171,7 @@ static void test_detach_carries_unread(void **state)
     ends_close(&p);
 }
 
-static void count_up(void *arg)
-{
-    ++*(int *)arg;
-}
+static void count_up(void *arg) { ++*(int *)arg; }
 
 static void test_on_close(void **state)
 {
@@ -252,10 +249,7 @@ static void bulk_main(void *arg)
     fiber_group_join(&g);
 }
 
-static void test_bulk(void **state)
-{
-    run_fibers(bulk_main, NULL, NULL);
-}
+static void test_bulk(void **state) { run_fibers(bulk_main, NULL, NULL); }
 
 static void write_files(void *arg)
 {
@@ -285,10 +279,7 @@ static void file_main(void *arg)
     file_close(&fd);
 }
 
-static void test_write_file(void **state)
-{
-    run_fibers(file_main, NULL, NULL);
-}
+static void test_write_file(void **state) { run_fibers(file_main, NULL, NULL); }
 
 /* Parking: the session's function returns, and is called again when there is something to say. */
 static struct {
@@ -359,10 +350,7 @@ static void park_main(void *arg)
     stream_close(ends.a);
 }
 
-static void test_park(void **state)
-{
-    run_fibers(park_main, NULL, NULL);
-}
+static void test_park(void **state) { run_fibers(park_main, NULL, NULL); }
 
 static void waiter(void *arg)
 {
@@ -422,10 +410,7 @@ static void cancel_main(void *arg)
     ends_close(&ends);
 }
 
-static void test_cancel(void **state)
-{
-    run_fibers(cancel_main, NULL, NULL);
-}
+static void test_cancel(void **state) { run_fibers(cancel_main, NULL, NULL); }
 
 int main(void)
 {

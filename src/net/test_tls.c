@@ -16,10 +16,7 @@ static struct ends ends;
 static str host = STR_INIT("mail.a.example");
 static enum err server_result, client_result;
 
-static void handshake_server(void *arg)
-{
-    server_result = stream_start_tls_server(ends.b, server);
-}
+static void handshake_server(void *arg) { server_result = stream_start_tls_server(ends.b, server); }
 
 static void handshake_client(void *arg)
 {
@@ -136,10 +133,7 @@ static void old_version_main(void *arg)
     client = kept;
 }
 
-static void test_old_versions_refused(void **state)
-{
-    run_fibers(old_version_main, NULL, NULL);
-}
+static void test_old_versions_refused(void **state) { run_fibers(old_version_main, NULL, NULL); }
 
 static int key_kind_seen(void)
 {
@@ -184,10 +178,7 @@ static void sni_main(void *arg)
     client = kept;
 }
 
-static void test_sni_and_key_kind(void **state)
-{
-    run_fibers(sni_main, NULL, NULL);
-}
+static void test_sni_and_key_kind(void **state) { run_fibers(sni_main, NULL, NULL); }
 
 static void rsa_only_main(void *arg)
 {
@@ -204,10 +195,7 @@ static void rsa_only_main(void *arg)
     client = kept;
 }
 
-static void test_rsa_client(void **state)
-{
-    run_fibers(rsa_only_main, NULL, NULL);
-}
+static void test_rsa_client(void **state) { run_fibers(rsa_only_main, NULL, NULL); }
 
 /* A new set for new handshakes; the old session talks on, and its ticket still works. */
 static void reload_main(void *arg)
@@ -253,10 +241,7 @@ static void reload_main(void *arg)
     client = kept;
 }
 
-static void test_reload(void **state)
-{
-    run_fibers(reload_main, NULL, NULL);
-}
+static void test_reload(void **state) { run_fibers(reload_main, NULL, NULL); }
 
 static void resume_main(void *arg)
 {
@@ -282,7 +267,8 @@ static void test_resumption(void **state)
     run_fibers(resume_main, NULL, &(int){TLS1_3_VERSION});
 }
 
-/* rule: wire-2. Commands that came in the clear behind STARTTLS are not taken for encrypted ones. */
+/* rule: wire-2. Commands that came in the clear behind STARTTLS are not taken for encrypted ones.
+ */
 static void injection_main(void *arg)
 {
     str line;
@@ -329,10 +315,7 @@ static void silent_main(void *arg)
     stream_close(ends.b);
 }
 
-static void test_silent_peer(void **state)
-{
-    run_fibers(silent_main, NULL, NULL);
-}
+static void test_silent_peer(void **state) { run_fibers(silent_main, NULL, NULL); }
 
 static void alpn_main(void *arg)
 {
@@ -356,10 +339,7 @@ static void alpn_main(void *arg)
     client = kept;
 }
 
-static void test_alpn(void **state)
-{
-    run_fibers(alpn_main, NULL, NULL);
-}
+static void test_alpn(void **state) { run_fibers(alpn_main, NULL, NULL); }
 
 static void use_certificate(SSL_CTX *ctx, int which)
 {
@@ -508,10 +488,7 @@ static void park_main(void *arg)
     stream_close(ends.b);
 }
 
-static void test_park(void **state)
-{
-    run_fibers(park_main, NULL, NULL);
-}
+static void test_park(void **state) { run_fibers(park_main, NULL, NULL); }
 
 /* Off a fiber, on two threads that block. */
 static void *client_thread(void *arg)

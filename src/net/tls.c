@@ -1,11 +1,14 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tidy: allow alloc because connections and contexts live and die one by one
+ * tidy: allow system because certificate sets are shared by threads
+ */
 #include "net/tls.h"
 
 #include <assert.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/provider.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -67,12 +70,10 @@ static void init_once(void)
                                   OPENSSL_INIT_NO_LOAD_CONFIG,
                               NULL);
     assert(ok == 1);
-    OSSL_PROVIDER *p = OSSL_PROVIDER_load(NULL, "default");
-    assert(p);
     unsigned char seed[16];
     ok = RAND_bytes(seed, sizeof seed) == 1 && RAND_priv_bytes(seed, sizeof seed) == 1;
     assert(ok);
-    SSL_CTX *warm = SSL_CTX_new(TLS_method());
+    SSL_CTX *warm = SSL_CTX_new(TLS_method()); /* activates the default provider */
     assert(warm);
     SSL_CTX_free(warm);
     stream_tls_init();
@@ -109,7 +110,8 @@ static SSL_CTX *context_new(const SSL_METHOD *method, const char *ciphers)
     SSL_CTX_set_verify_depth(c, 8);
     if (SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_cipher_list(c, ciphers) != 1 ||
-        SSL_CTX_set_ciphersuites(c, CIPHERS_TLS13) != 1 || SSL_CTX_set1_groups_list(c, GROUPS) != 1) {
+        SSL_CTX_set_ciphersuites(c, CIPHERS_TLS13) != 1 ||
+        SSL_CTX_set1_groups_list(c, GROUPS) != 1) {
         SSL_CTX_free(c);
         return NULL;
     }
@@ -159,10 +161,7 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 }
 
 /* A client certificate that does not verify is no error: the client just has no name by it. */
-static int accept_any(int ok, X509_STORE_CTX *ctx)
-{
-    return 1;
-}
+static int accept_any(int ok, X509_STORE_CTX *ctx) { return 1; }
 
 static bool store_add_pem(X509_STORE *store, str pem)
 {
@@ -226,15 +225,9 @@ struct tls_set *tls_server_set_get(struct tls_server *t)
     return set;
 }
 
-SSL_CTX *tls_set_default(struct tls_set *set)
-{
-    return set->contexts[0];
-}
+SSL_CTX *tls_set_default(struct tls_set *set) { return set->contexts[0]; }
 
-struct tls_tickets *tls_set_tickets(const struct tls_set *set)
-{
-    return set->server->tickets;
-}
+struct tls_tickets *tls_set_tickets(const struct tls_set *set) { return set->server->tickets; }
 
 struct credentials {
     X509 *leaf;
@@ -292,8 +285,8 @@ static bool has_kind(SSL_CTX *c, int kind)
     return found;
 }
 
-/* A context that already serves all of these names with the other kind of key (so that one handshake
- * can offer ECDSA and RSA), or NULL. */
+/* A context that already serves all of these names with the other kind of key (so that one
+ * handshake can offer ECDSA and RSA), or NULL. */
 static SSL_CTX *context_for(struct tls_set *set, const struct credentials *c)
 {
     SSL_CTX *found = NULL;
@@ -380,8 +373,7 @@ enum err tls_server_open(const struct tls_certificate *certs, size_t ncerts,
     return ERR_OK;
 }
 
-enum err tls_server_reload(struct tls_server *t, const struct tls_certificate *certs,
-                           size_t ncerts)
+enum err tls_server_reload(struct tls_server *t, const struct tls_certificate *certs, size_t ncerts)
 {
     struct tls_set *set;
     TRY(set_build(t, certs, ncerts, &set));
@@ -510,10 +502,7 @@ void tls_client_close(struct tls_client *t)
     free(t);
 }
 
-SSL_CTX *tls_client_context(struct tls_client *t)
-{
-    return t->ctx;
-}
+SSL_CTX *tls_client_context(struct tls_client *t) { return t->ctx; }
 
 enum err tls_client_prepare(struct tls_client *t, SSL *ssl, str host_name)
 {

@@ -19,7 +19,8 @@ struct tls_certificate {
     str chain_pem, key_pem;
 };
 /* The first certificate is the default for clients without (or with unknown) SNI. Names come from
- * the certificates' subjectAltNames, wildcards included. ERR_INVALID with a log line that says which. */
+ * the certificates' subjectAltNames, wildcards included. ERR_INVALID with a log line that says
+ * which. */
 enum err tls_server_open(const struct tls_certificate *certs, size_t ncerts,
                          struct tls_server **out) MUST;
 /* Atomically replaces the certificates for new handshakes. On error the old ones stay. */

@@ -153,8 +153,8 @@ enum err tls_make_certificate(str ca_cert_pem, str ca_key_pem, const str *dns_na
     enum err e = ca && ca_key ? ERR_OK : ERR_INVALID;
     EVP_PKEY *key = e != ERR_OK ? NULL : rsa ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
     X509 *x = key ? certificate_new(key, dns_names[0], CERTIFICATE_DAYS) : NULL;
-    if (e == ERR_OK && (!x || !issue(x, ca, ca_key, dns_names, n, rsa) ||
-                        !write_pem(x, key, cert_pem, key_pem)))
+    if (e == ERR_OK &&
+        (!x || !issue(x, ca, ca_key, dns_names, n, rsa) || !write_pem(x, key, cert_pem, key_pem)))
         e = ERR_NOMEM;
     X509_free(x);
     EVP_PKEY_free(key);

@@ -9,8 +9,8 @@
 
 #include "net/tls.h"
 
-/* The certificates at one time; a handshake holds a reference as the SSL's app data, so that a reload
- * can replace the set meanwhile. */
+/* The certificates at one time; a handshake holds a reference as the SSL's app data, so that a
+ * reload can replace the set meanwhile. */
 struct tls_set;
 struct tls_set *tls_server_set_get(struct tls_server *t);
 void tls_set_put(struct tls_set *set);

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Stateless session tickets (RFC 5077, RFC 8446 4.6.1): the server keeps nothing per session. The keys
- * live in memory only and are replaced every few hours; older ones still open tickets for a while.
+ * Stateless session tickets (RFC 5077, RFC 8446 4.6.1): the server keeps nothing per session. The
+ * keys live in memory only and are replaced every few hours; older ones still open tickets for a
+ * while.
+ *
+ * tidy: allow alloc because connections and contexts live and die one by one
+ * tidy: allow system because keys are shared by threads
  */
 #include <assert.h>
 #include <openssl/core_names.h>
@@ -104,8 +108,8 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
     return r == 1 && !encrypt && SSL_version(ssl) >= TLS1_3_VERSION ? 2 : r;
 }
 
-/* A resumed session sends no certificate, so the channel binding of the one that was sent travels in
- * the ticket. */
+/* A resumed session sends no certificate, so the channel binding of the one that was sent travels
+ * in the ticket. */
 static int ticket_made(SSL *ssl, void *unused)
 {
     SSL_SESSION *session = SSL_get_session(ssl);

@@ -77,12 +77,6 @@ enum err sock_try_send_file(int fd, int file_fd, uint64_t offset, size_t len, si
     return n == 0 ? ERR_EOF : ERR_OK;
 }
 
-void sock_shutdown_write(int fd)
-{
-    (void)shutdown(fd, SHUT_WR);
-}
+void sock_shutdown_write(int fd) { (void)shutdown(fd, SHUT_WR); }
 
-void sock_shutdown_both(int fd)
-{
-    (void)shutdown(fd, SHUT_RDWR);
-}
+void sock_shutdown_both(int fd) { (void)shutdown(fd, SHUT_RDWR); }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * sock_io: one try at a socket call, without waiting. ERR_BUSY means that the call would block: wait
- * with wait_fd and try again. Nothing raises SIGPIPE.
+ * sock_io: one try at a socket call, without waiting. ERR_BUSY means that the call would block:
+ * wait with wait_fd and try again. Nothing raises SIGPIPE.
  */
 #ifndef OS_SOCK_IO_H
 #define OS_SOCK_IO_H
