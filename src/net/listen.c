@@ -72,7 +72,7 @@ static void listen_run(void *arg)
 {
     struct listener *l = arg;
     bool short_of = false;
-    while (!fiber_canceled()) {
+    while (!fiber_canceled() && !l->stopping) {
         if (l->connections_max > 0 && l->connections >= l->connections_max) {
             if (!pause_accepting(l, DEADLINE_NEVER))
                 break;
@@ -93,6 +93,17 @@ static void listen_run(void *arg)
             break;
     }
     watch_close(&l->watch);
+    l->running = false;
+    event_signal(&l->changed);
+}
+
+void listen_stop(struct listener *l)
+{
+    l->stopping = true;
+    watch_close(&l->watch); /* wakes it from accepting */
+    event_signal(&l->changed);
+    while (l->running && event_wait(&l->changed, DEADLINE_NEVER) == ERR_OK)
+        continue;
 }
 
 enum err listen_start(struct listener *l, struct fiber_group *group)
@@ -100,8 +111,10 @@ enum err listen_start(struct listener *l, struct fiber_group *group)
     event_init(&l->changed);
     l->connections = 0;
     l->group = group;
+    l->stopping = false;
     TRY(watch_open(&l->watch, l->fd));
     enum err e = fiber_start(group, l->name, listen_run, l);
+    l->running = e == ERR_OK;
     if (e != ERR_OK)
         watch_close(&l->watch);
     return e;

@@ -22,6 +22,7 @@ struct listener {
     size_t connections;
     struct event changed;
     struct fiber_group *group;
+    bool stopping, running;
 };
 /* Accepts until the group is canceled. Several processes may share the descriptor. Out of
  * descriptors or memory: pauses (clients wait in the backlog, where another process may take them),
@@ -29,5 +30,7 @@ struct listener {
  * The listener must stay until the group is joined and its streams are closed. */
 #define LISTEN_PAUSE_MS 200
 enum err listen_start(struct listener *l, struct fiber_group *group) MUST;
+/* Accepts no more; sessions go on. When it returns the descriptor may be closed. */
+void listen_stop(struct listener *l) WAITS;
 
 #endif

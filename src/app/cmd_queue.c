@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/command.h"
+#include "base/num.h"
+#include "core/queue.h"
+#include "os/clock.h"
+
+static const char *state_name(enum queue_state s)
+{
+    static const char *names[] = {"", "local", "ready", "active", "held"};
+    return (size_t)s < ARRAY_LEN(names) ? names[s] : "";
+}
+
+static void show_recipient(struct report *r, const struct queue_recipient *q)
+{
+    report_item(r);
+    report_u64(r, "n", q->n);
+    report_str(r, "address", q->address);
+    report_str(r, "state", str_c(state_name(q->state)));
+    report_str(r, "original", q->original);
+    report_u64(r, "attempts", q->attempts);
+    report_time(r, "due", (int64_t)(q->due_ms / 1000));
+    report_time(r, "last", (int64_t)(q->last_ms / 1000));
+    report_str(r, "reply", q->last_reply);
+    report_item_end(r);
+}
+
+static void show_message(struct report *r, const struct queue_message *m, size_t recipients)
+{
+    report_u64(r, "id", m->id);
+    report_str(r, "sender", m->envelope.sender);
+    report_u64(r, "size", m->trace_len + m->content_len);
+    report_time(r, "queued", (int64_t)(m->created_ms / 1000));
+    report_u64(r, "recipients", recipients);
+}
+
+/* A message a line; in JSON each holds its recipients. */
+static bool list_one(void *arg, const struct queue_message *m,
+                     const struct queue_recipient *recipients, size_t n)
+{
+    struct command_run *r = arg;
+    report_item(&r->report);
+    report_u64(&r->report, "id", m->id);
+    report_str(&r->report, "sender", m->envelope.sender);
+    report_u64(&r->report, "size", m->trace_len + m->content_len);
+    report_time(&r->report, "queued", (int64_t)(m->created_ms / 1000));
+    if (r->json) {
+        report_list(&r->report, "recipients");
+        for (size_t i = 0; i < n; i++)
+            show_recipient(&r->report, &recipients[i]);
+        report_list_end(&r->report);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            buf_addf(r->report.out, "  %.*s(%s)", STR_ARG(recipients[i].address),
+                     state_name(recipients[i].state));
+    }
+    report_item_end(&r->report);
+    return true;
+}
+
+enum err queue_cmd_list(struct command_run *r)
+{
+    const str *sender = command_option(r, "sender"), *to = command_option(r, "recipient");
+    struct queue_filter f = {.sender = sender ? *sender : STR_NONE,
+                             .recipient = to ? *to : STR_NONE};
+    report_list(&r->report, "messages");
+    do {
+        TRY(queue_list(r->admin->directory->store, &f, list_one, r, &f.after));
+    } while (f.after != 0);
+    report_list_end(&r->report);
+    return ERR_OK;
+}
+
+static enum err take_id(struct command_run *r, uint64_t *id, uint32_t *n)
+{
+    *n = QUEUE_ALL;
+    if (!num_parse_u64(r->args[0], UINT64_MAX, id))
+        return command_fail(r, ERR_INVALID, "%.*s is not the ID of a message.",
+                            STR_ARG(r->args[0]));
+    if (r->nargs > 1 && !num_parse_u32(r->args[1], n))
+        return command_fail(r, ERR_INVALID, "%.*s is not the number of a recipient.",
+                            STR_ARG(r->args[1]));
+    return ERR_OK;
+}
+
+static enum err failed(struct command_run *r, enum err e)
+{
+    if (e == ERR_NOT_FOUND)
+        return command_fail(r, e, "There is no such message or recipient: %.*s.",
+                            STR_ARG(r->args[0]));
+    return e;
+}
+
+enum err queue_cmd_show(struct command_run *r)
+{
+    uint64_t id;
+    uint32_t n;
+    struct queue_message m;
+    struct queue_recipient *recipients;
+    size_t count;
+    TRY(take_id(r, &id, &n));
+    enum err e = queue_get(r->admin->directory->store, id, &r->arena, &m);
+    if (e == ERR_OK)
+        e = queue_recipients(r->admin->directory->store, id, &r->arena, &recipients, &count);
+    if (e != ERR_OK)
+        return failed(r, e);
+    show_message(&r->report, &m, count);
+    report_list(&r->report, "recipient_rows");
+    for (size_t i = 0; i < count; i++)
+        show_recipient(&r->report, &recipients[i]);
+    report_list_end(&r->report);
+    return ERR_OK;
+}
+
+static enum err say_changed(struct command_run *r, enum err e, size_t changed, const char *what)
+{
+    if (e != ERR_OK)
+        return failed(r, e);
+    report_u64(&r->report, "changed", changed);
+    report_say(&r->report, "%s: %zu recipients.", what, changed);
+    return ERR_OK;
+}
+
+enum err queue_cmd_hold(struct command_run *r)
+{
+    uint64_t id;
+    uint32_t n;
+    size_t changed = 0;
+    TRY(take_id(r, &id, &n));
+    enum err e = queue_hold(r->admin->directory->store, id, n, &changed);
+    return say_changed(r, e, changed, "Held");
+}
+
+enum err queue_cmd_release(struct command_run *r)
+{
+    uint64_t id;
+    uint32_t n;
+    size_t changed = 0;
+    TRY(take_id(r, &id, &n));
+    enum err e = queue_release(r->admin->directory->store, id, n, clock_wall_ms(), &changed);
+    return say_changed(r, e, changed, "Released");
+}
+
+enum err queue_cmd_remove(struct command_run *r)
+{
+    uint64_t id;
+    uint32_t n;
+    size_t changed = 0;
+    TRY(take_id(r, &id, &n));
+    enum err e = queue_remove(r->admin->directory->store, id, n, &changed);
+    return say_changed(r, e, changed, "Removed");
+}

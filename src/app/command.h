@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * command: the rows of commands.def. A STORE or SERVER command is a function over `struct admin`;
+ * the same function runs in the house (asked over the control socket) and over a store opened
+ * alone.
+ */
+#ifndef APP_COMMAND_H
+#define APP_COMMAND_H
+
+#include "app/report.h"
+#include "core/account.h"
+#include "core/credentials.h"
+#include "core/directory.h"
+
+#define COMMAND_WORDS_MAX 1100
+#define COMMAND_OPTIONS_MAX 16
+#define COMMAND_OUT_MAX 268435456 /* bytes of an answer */
+
+/* What commands work on. */
+struct admin {
+    struct directory *directory;
+    struct accounts *accounts;   /* of the calling thread */
+    struct house_process *house; /* NULL: no server runs, the store is opened alone */
+};
+
+enum command_where { COMMAND_LOCAL, COMMAND_STORE, COMMAND_SERVER };
+struct command_option {
+    str name, value;
+};
+struct command_run {
+    struct admin *admin; /* NULL for LOCAL ones */
+    const struct command_row *row;
+    const str *args; /* without name, sub and options */
+    size_t nargs;
+    struct command_option options[COMMAND_OPTIONS_MAX];
+    size_t noptions;
+    bool json;
+    str config_path, data_dir; /* LOCAL ones; empty when not given */
+    str secret;                /* from --password or --password-stdin; empty: none */
+    struct report report;
+    struct buf error; /* one sentence; empty: made from the enum err */
+    int exit_code;    /* of LOCAL commands that run long */
+    struct arena arena;
+};
+typedef enum err command_fn(struct command_run *r) WAITS;
+
+struct command_row {
+    const char *name, *sub;
+    command_fn *run;
+    enum command_where where;
+    const char *options, *arguments, *help;
+};
+extern const struct command_row command_rows[];
+extern const size_t command_rows_count;
+
+#define COMMAND(name, sub, fn, ...) command_fn fn;
+#include "app/commands.def"
+#undef COMMAND
+
+/* Finds the row and splits words (after "posthouse") into arguments and options. The words must
+ * live as long as r. ERR_INVALID: r->error says what is wrong. */
+enum err command_parse(struct command_run *r, const str *words, size_t n) MUST;
+/* Runs it and renders what it said; gives the exit status: 0, 1 failed, 2 wrong usage, 75 try
+ * later. */
+int command_execute(struct command_run *r, struct buf *out, struct buf *errors) WAITS;
+void command_usage(const struct command_row *row, struct buf *out);
+int command_exit_code(enum err e);
+
+/* NULL: not given. */
+const str *command_option(const struct command_run *r, const char *name);
+/* Sets the sentence and gives e. */
+enum err command_fail(struct command_run *r, enum err e, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* --quota and --quota-messages over what is there. */
+enum err command_quota_options(struct command_run *r, uint64_t *bytes, uint64_t *messages) MUST;
+
+#endif

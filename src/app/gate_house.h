@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * gate_house: the house as a gate sees it: `struct house` of core/house.h, filled with calls over
+ * the links to the house's threads. While the house is away a call waits HOUSE_WAIT_MS for its
+ * return, then answers ERR_UNAVAILABLE (a client sees 4xx).
+ */
+#ifndef APP_GATE_HOUSE_H
+#define APP_GATE_HOUSE_H
+
+#include "app/ipc.h"
+#include "core/house.h"
+
+#define HOUSE_WAIT_MS 1000
+#define HOUSE_THREADS_MAX 64
+
+struct gate_house_peer {
+    struct ipc_link link;
+    struct gate_house *owner;
+    bool running; /* until the link's `ended` */
+    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
+    char name[24];
+};
+struct gate_house {
+    struct house table;
+    struct gate_house_peer *peers; /* one per house thread */
+    uint32_t npeers;
+    uint32_t turn;
+    uint32_t delivering; /* deliver calls in flight */
+    struct event delivered;
+    struct event came_up;
+    struct fiber_group *group;
+};
+
+/* peers: npeers structs, zeroed, the caller's, for as long as the group runs. */
+void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32_t npeers,
+                     struct fiber_group *group);
+/* A (new) link to house thread `index`; takes fd. ERR_INVALID: no such thread. */
+enum err gate_house_attach(struct gate_house *g, uint32_t index, int fd) MUST;
+bool gate_house_is_up(const struct gate_house *g); /* every thread's link */
+
+#endif

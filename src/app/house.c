@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/house.h"
+
+#include "app/house_control.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "os/file.h"
+#include "os/offload.h"
+
+#include <stdio.h>
+
+#define RECOVER_PAUSE_MS 5000
+#define OFFLOAD_THREADS 4
+
+/* ---- configuration ---- */
+
+static enum err house_config_load(str text, struct house_config **out)
+{
+    struct config c;
+    BUF_AUTO struct buf error = BUF_INIT(4096);
+    enum err e = config_parse(STR("posthouse.conf"), text, &c, &error);
+    if (e != ERR_OK) {
+        LOG_ERROR("house", "configuration not taken: %.*s", STR_ARG(buf_str(&error)));
+        return e;
+    }
+    struct house_config *h = ARENA_NEW(&c.arena, struct house_config);
+    if (!h) {
+        config_free(&c);
+        return ERR_NOMEM;
+    }
+    h->pop3 = (struct pop3_config){
+        .hostname = c.server_hostname,
+        .errors_max = (uint32_t)c.pop3_errors_max,
+        .login_timeout_ms = c.pop3_login_timeout,
+        .idle_timeout_ms = c.pop3_idle_timeout,
+        .auth_plain_loopback = c.auth_plain_on_loopback,
+    };
+    h->refs = 1;
+    h->all = c; /* the arena moves along */
+    *out = h;
+    return ERR_OK;
+}
+
+static void house_config_drop(struct house_config *h)
+{
+    if (atomic_fetch_sub(&h->refs, 1) > 1)
+        return;
+    struct config all = h->all;
+    config_free(&all);
+}
+
+/* ---- threads ---- */
+
+struct remote {
+    struct loop_task task;
+    struct completion done;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void remote_run(struct loop_task *task)
+{
+    struct remote *r = container_of(task, struct remote, task);
+    r->fn(r->arg);
+    completion_done(&r->done);
+}
+
+void house_run_on(struct house_thread *t, void (*fn)(void *arg), void *arg)
+{
+    struct remote r = {.task = {.fn = remote_run}, .fn = fn, .arg = arg};
+    completion_init(&r.done);
+    loop_post(t->loop, &r.task);
+    completion_wait(&r.done);
+}
+
+/* ---- links to gates ---- */
+
+static enum err gate_link_start(struct house_gate *g, int fd);
+
+static void gate_link_ended(struct ipc_link *l)
+{
+    struct house_gate *g = container_of(l, struct house_gate, link);
+    g->running = false;
+    int fd = g->next_fd;
+    g->next_fd = -1;
+    if (fd >= 0 && gate_link_start(g, fd) != ERR_OK)
+        LOG_ERROR("house", "no link to a gate link=%s", g->name);
+}
+
+static enum err gate_link_start(struct house_gate *g, int fd)
+{
+    g->link = (struct ipc_link){.name = g->name,
+                                .service = &house_calls_for_gates,
+                                .ctx = &g->caller,
+                                .ended = gate_link_ended};
+    enum err e = ipc_link_start(&g->link, fd, &g->thread->group);
+    g->running = e == ERR_OK;
+    return e;
+}
+
+struct attach {
+    struct house_gate *gate;
+    int fd;
+    enum err result;
+};
+
+static void attach_here(void *arg)
+{
+    struct attach *a = arg;
+    struct house_gate *g = a->gate;
+    if (!g->running) {
+        a->result = gate_link_start(g, a->fd);
+        return;
+    }
+    file_close(&g->next_fd);
+    g->next_fd = a->fd;
+    ipc_link_stop(&g->link);
+}
+
+static enum err on_attach(void *ctx, struct ipc_house_attach_args *a, struct arena *arena,
+                          struct ipc_house_attach_results *r) WAITS
+{
+    struct house_process *h = ctx;
+    uint32_t gate = a->index / h->nthreads, thread = a->index % h->nthreads;
+    if (gate >= h->server->ngates)
+        return ERR_INVALID;
+    if (thread == 0)
+        grants_reset(&h->grants[gate]); /* a new process: nobody has signed in through it */
+    struct house_thread *t = &h->threads[thread];
+    struct attach attach = {&t->gates[gate], a->link, ERR_OK};
+    a->link = -1;
+    house_run_on(t, attach_here, &attach);
+    return attach.result;
+}
+
+/* ---- sessions ---- */
+
+struct session_end {
+    struct house_thread *thread;
+    struct house_config *config;
+    struct arena arena; /* holds this struct */
+};
+
+static void session_ended(void *arg)
+{
+    struct session_end *s = arg;
+    struct arena arena = s->arena;
+    atomic_fetch_sub(&s->thread->sessions, 1);
+    house_config_drop(s->config);
+    arena_free(&arena);
+}
+
+static enum err session_start(struct house_thread *t, const struct session_handoff *h,
+                              struct stream *stream, struct session_end *end)
+{
+    switch (h->protocol) {
+    case PROTOCOL_POP3:
+        return pop3_start(stream, h, t->accounts, &end->config->pop3, &t->group, session_ended,
+                          end);
+    default:
+        stream_close(stream);
+        return ERR_UNSUPPORTED;
+    }
+}
+
+static enum err session_open(void *ctx, const struct session_handoff *h) WAITS
+{
+    struct house_thread *t = container_of(ctx, struct house_thread, local);
+    struct stream *stream;
+    TRY(stream_open_with(h->fd, h->unread, &stream));
+    stream_set_peer(stream, &h->peer, &h->local);
+    struct arena arena = ARENA_INIT(4096);
+    struct session_end *end = ARENA_NEW(&arena, struct session_end);
+    if (!end) {
+        stream_close(stream);
+        return ERR_NOMEM;
+    }
+    *end = (struct session_end){t, atomic_load(&t->house->config), arena};
+    atomic_fetch_add(&end->config->refs, 1);
+    atomic_fetch_add(&t->sessions, 1);
+    enum err e = session_start(t, h, stream, end);
+    if (e != ERR_OK)
+        session_ended(end);
+    return e;
+}
+
+/* ---- what an account may hold ---- */
+
+static enum err quota_of(void *ctx, uint64_t account, struct quota *out) WAITS
+{
+    struct house_thread *t = ctx;
+    struct quota_slot *slot = &t->quotas[account % QUOTA_CACHE_SLOTS];
+    uint32_t generation = atomic_load(&t->house->quota_generation);
+    if (slot->account == account && slot->generation == generation &&
+        loop_now_ms() < slot->until_ms) {
+        *out = slot->quota;
+        return ERR_OK;
+    }
+    ARENA_AUTO struct arena arena = ARENA_INIT(65536);
+    struct account_entry entry = {0};
+    enum err e = directory_account_get(&t->house->directory, account, &arena, &entry);
+    if (e == ERR_NOT_FOUND) /* being removed: nothing more is added soon */
+        e = ERR_OK;
+    TRY(e);
+    *out = (struct quota){entry.quota_bytes, entry.quota_messages};
+    *slot = (struct quota_slot){account, deadline_in_ms(QUOTA_CACHE_MS), generation, *out};
+    return ERR_OK;
+}
+
+/* ---- background work ---- */
+
+/* What a crash left between the queue's commit and the accounts' (core/deliver.h). */
+static void recover(void *arg) WAITS
+{
+    struct house_thread *t = arg;
+    do {
+        size_t left = 0;
+        enum err e = deliver_recover(&t->deliver, &left);
+        if (e != ERR_OK && e != ERR_CANCELED)
+            LOG_WARN("house", "delivery of what waits failed: %s", err_text(e));
+    } while (wait_until(deadline_in_ms(RECOVER_PAUSE_MS)) == ERR_TIMEOUT);
+}
+
+/* ---- opening and closing ---- */
+
+static enum err thread_open(struct house_thread *t)
+{
+    struct house_process *h = t->house;
+    const struct config *c = &h->server->config;
+    TRY(loop_open(&t->loop, &(struct loop_options){.name = t->name}));
+    fiber_group_init(&t->group);
+    TRY(accounts_open(
+        &(struct accounts_options){.store = h->store, .quota_ctx = t, .quota = quota_of},
+        &t->accounts));
+    struct auth_policy policy = {.failures = (uint32_t)c->auth_failures,
+                                 .source_failures = (uint32_t)c->auth_source_failures,
+                                 .period_ms = c->auth_period,
+                                 .remember_ms = c->auth_remember};
+    TRY(auth_open(&h->directory, &policy, &t->local.auth));
+    t->deliver = (struct deliver_ctx){t->accounts, &h->directory, c->server_hostname};
+    t->local.directory = h->directory;
+    t->local.accounts = t->accounts;
+    t->local.deliver = &t->deliver;
+    t->local.threads = h->nthreads;
+    t->local.message_max = c->smtp_size_max;
+    house_local_table(&t->local, &t->table);
+    t->table.session_open = session_open;
+    return ERR_OK;
+}
+
+static void *thread_main(void *arg)
+{
+    struct remote *opened = arg;
+    struct house_thread *t = opened->arg;
+    t->opened = thread_open(t);
+    bool run = t->opened == ERR_OK;
+    completion_done(&opened->done);
+    if (run) {
+        loop_run(t->loop);
+        loop_close(t->loop);
+    }
+    return NULL;
+}
+
+static enum err thread_start(struct house_thread *t)
+{
+    struct remote opened = {.arg = t};
+    completion_init(&opened.done);
+    if (pthread_create(&t->id, NULL, thread_main, &opened) != 0)
+        return ERR_NOMEM;
+    completion_wait(&opened.done);
+    return t->opened;
+}
+
+static enum err threads_open(struct house_process *h)
+{
+    for (uint32_t i = 0; i < h->nthreads; i++) {
+        struct house_thread *t = &h->threads[i];
+        t->house = h;
+        t->number = i;
+        snprintf(t->name, sizeof(t->name), "house.%u", i);
+        t->gates = ARENA_ARRAY(&h->arena, struct house_gate, h->server->ngates);
+        if (!t->gates)
+            return ERR_NOMEM;
+        for (uint32_t g = 0; g < h->server->ngates; g++) {
+            struct house_gate *gate = &t->gates[g];
+            gate->thread = t;
+            gate->next_fd = -1;
+            gate->caller = (struct gate_caller){&t->table, &h->grants[g], i, g};
+            snprintf(gate->name, sizeof(gate->name), "gate.%u/%u", g, i);
+        }
+        TRY(i == 0 ? thread_open(t) : thread_start(t));
+    }
+    return ERR_OK;
+}
+
+static void stop_here(void *arg) { loop_stop(arg); }
+
+static void house_end(void *arg) WAITS
+{
+    struct house_process *h = arg;
+    for (uint32_t i = 1; i < h->nthreads; i++) {
+        house_run_on(&h->threads[i], stop_here, h->threads[i].loop);
+        pthread_join(h->threads[i].id, NULL);
+    }
+    loop_stop(h->threads[0].loop);
+}
+
+static enum err on_stop(void *ctx, struct ipc_house_stop_args *a, struct arena *arena,
+                        struct ipc_house_stop_results *r) WAITS
+{
+    struct house_process *h = ctx;
+    return fiber_start(&h->threads[0].group, "end", house_end, h);
+}
+
+static enum err on_reload(void *ctx, struct ipc_house_reload_args *a, struct arena *arena,
+                          struct ipc_house_reload_results *r) WAITS
+{
+    struct house_process *h = ctx;
+    struct house_config *next;
+    BUF_AUTO struct buf text = BUF_INIT(CONFIG_TEXT_MAX);
+    TRY(text_unpack(a->config, CONFIG_TEXT_MAX, &text));
+    TRY(house_config_load(buf_str(&text), &next));
+    struct house_config *old = atomic_exchange(&h->config, next);
+    config_log_level(&next->all);
+    house_config_drop(old);
+    return ERR_OK;
+}
+
+static const struct ipc_service from_parent = {
+    .role = IPC_ROLE_HOUSE,
+    .house_attach = on_attach,
+    .house_reload = on_reload,
+    .house_stop = on_stop,
+};
+
+static void parent_gone(struct ipc_link *l)
+{
+    struct house_process *h = l->ctx;
+    if (!loop_stopping(h->threads[0].loop) &&
+        fiber_start(&h->threads[0].group, "end", house_end, h) != ERR_OK)
+        loop_stop(h->threads[0].loop);
+}
+
+static enum err house_store_open(struct house_process *h)
+{
+    const struct server *s = h->server;
+    if (s->memory_store)
+        return store_open_memory(&h->store);
+    return store_open_embedded(
+        &(struct store_options){.dir = s->data_dir,
+                                .create = true,
+                                .cache_bytes = s->config.store_cache,
+                                .reserve_percent = (unsigned)s->config.store_reserve_percent},
+        &h->store);
+}
+
+/* On a fiber of thread 0: what may wait before the house is ready. */
+static void house_ready(void *arg) WAITS
+{
+    struct house_process *h = arg;
+    enum err e = house_dev_accounts(h, h->server->accounts);
+    if (e == ERR_OK)
+        e = fiber_start(&h->threads[0].group, "recover", recover, &h->threads[0]);
+    if (e == ERR_OK)
+        e = house_control_start(h);
+    struct ipc_ready_results r;
+    if (e == ERR_OK)
+        e = ipc_ready(&h->parent, &(struct ipc_ready_args){}, NULL, &r);
+    if (e == ERR_OK)
+        return;
+    LOG_ERROR("house", "cannot serve: %s", err_text(e));
+    house_end(h);
+}
+
+static enum err house_open(struct house_process *h, int control)
+{
+    struct server *s = h->server;
+    BUF_AUTO struct buf text = BUF_INIT(CONFIG_TEXT_MAX);
+    config_render(&s->config, false, &text);
+    struct house_config *config;
+    TRY(house_config_load(buf_str(&text), &config));
+    h->config = config;
+    TRY(offload_start(OFFLOAD_THREADS));
+    TRY(house_store_open(h));
+    h->directory = (struct directory){h->store};
+    h->grants = ARENA_ARRAY(&h->arena, struct grants, s->ngates);
+    h->threads = ARENA_ARRAY(&h->arena, struct house_thread, h->nthreads);
+    if (!h->grants || !h->threads)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < s->ngates; i++)
+        grants_init(&h->grants[i]);
+    TRY(threads_open(h));
+    h->parent = (struct ipc_link){
+        .name = "parent", .service = &from_parent, .ctx = h, .ended = parent_gone};
+    TRY(ipc_link_start(&h->parent, control, &h->threads[0].group));
+    return fiber_start(&h->threads[0].group, "ready", house_ready, h);
+}
+
+int house_main(struct server *s, int control)
+{
+    struct arena arena = ARENA_INIT(268435456);
+    struct house_process *h = ARENA_NEW(&arena, struct house_process);
+    if (!h)
+        return 1;
+    *h = (struct house_process){.server = s, .nthreads = s->nthreads, .arena = arena};
+    enum err e = role_enter(ROLE_HOUSE, s);
+    if (e == ERR_OK)
+        e = house_open(h, control);
+    if (e != ERR_OK) {
+        LOG_ERROR("house", "cannot start data=%.*s: %s", STR_ARG(s->data_dir), err_text(e));
+        return 1;
+    }
+    loop_run(h->threads[0].loop);
+    offload_stop();
+    store_close(h->store);
+    LOG_INFO("house", "store closed");
+    return 0;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * house: the process that holds the store. One loop per thread; an account's home thread is its id
+ * modulo the number of threads. Thread 0 also speaks with the parent and serves the control socket.
+ */
+#ifndef APP_HOUSE_H
+#define APP_HOUSE_H
+
+#include "app/house_calls.h"
+#include "app/roles.h"
+#include "core/house_local.h"
+#include "os/chan.h"
+#include "os/loop.h"
+#include "proto/pop3/pop3.h"
+
+#include <stdatomic.h>
+
+#define QUOTA_CACHE_SLOTS 1024 /* accounts whose limits a thread remembers */
+#define QUOTA_CACHE_MS 5000
+
+/* The configuration as sessions use it; an old one lives until its last session ends. */
+struct house_config {
+    struct config all; /* its arena holds this struct too */
+    struct pop3_config pop3;
+    _Atomic size_t refs;
+};
+
+struct quota_slot {
+    uint64_t account, until_ms;
+    uint32_t generation;
+    struct quota quota;
+};
+
+struct house_process;
+/* The house's end of a link to a gate. */
+struct house_gate {
+    struct ipc_link link;
+    struct gate_caller caller;
+    char name[40];
+    bool running; /* until the link's `ended` */
+    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
+    struct house_thread *thread;
+};
+struct house_thread {
+    struct house_process *house;
+    uint32_t number;
+    char name[24];
+    pthread_t id; /* not of thread 0 */
+    struct loop *loop;
+    struct fiber_group group; /* links, sessions, background work */
+    struct accounts *accounts;
+    struct deliver_ctx deliver;
+    struct house_local local;
+    struct house table;
+    struct house_gate *gates; /* one per gate */
+    struct quota_slot quotas[QUOTA_CACHE_SLOTS];
+    _Atomic size_t sessions;
+    enum err opened;
+};
+
+struct house_control;
+struct house_process {
+    struct server *server;
+    struct store *store;
+    struct directory directory;
+    struct house_thread *threads;
+    uint32_t nthreads;
+    struct grants *grants; /* one per gate */
+    struct house_config *_Atomic config;
+    _Atomic uint32_t quota_generation; /* a change makes the threads ask again */
+    struct ipc_link parent;
+    struct house_control *control;
+    uint64_t started_ms;
+    struct arena arena;
+};
+
+/* Runs fn(arg) on the thread's loop, outside any fiber, and waits for it. fn must not wait. */
+void house_run_on(struct house_thread *t, void (*fn)(void *arg), void *arg) WAITS;
+
+/* house_dev.c: example.test, user1 … userN with the password "secret", where they do not exist. */
+enum err house_dev_accounts(struct house_process *h, uint32_t n) WAITS MUST;
+
+#endif

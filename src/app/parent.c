@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One fiber waits for signals and due restarts; each child has a link, over which it says `ready`
+ * and hears everything else. Gates and house threads are joined in pairs as soon as both ends are
+ * ready, so a start, a restart of a gate and a restart of the house are one and the same step.
+ */
+#include "app/parent.h"
+
+#include "app/json.h"
+#include "app/server.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "os/file.h"
+#include "os/loop.h"
+#include "os/proc.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#define QUICK_DEATH_MS 10000 /* a child that lived shorter counts as dying quickly */
+#define QUICK_DEATHS_FREE 5  /* so often it is restarted at once */
+#define BACKOFF_MS_FIRST 200
+#define BACKOFF_MS_MAX 30000
+#define GRACE_MS 3000 /* for deliveries under way at a clean end */
+#define END_MS 20000  /* for the store to close */
+
+struct parent;
+struct child {
+    struct parent *parent;
+    enum role role;
+    uint32_t number;
+    char name[24];
+    int pid; /* 0: not running */
+    bool ready;
+    bool linked;      /* until the link's `ended` */
+    int attached_pid; /* of a gate: the house process that it is joined with */
+    bool attached;    /* and all its links are up */
+    uint64_t started_ms, restart_at_ms;
+    uint32_t quick_deaths, restarts;
+    struct ipc_link link;
+};
+struct parent {
+    struct server *server;
+    struct loop *loop;
+    struct fiber_group group;
+    struct child house;
+    struct child *gates;
+    int signals_fd;
+    struct watch signals;
+    struct event changed; /* a child died or became ready, or a stop was asked for */
+    bool stopping, house_was_ready, announced;
+    int exit_code;
+    parent_ready_fn *ready;
+    void *ready_arg;
+    struct arena arena;
+};
+
+/* for (struct child *c = NULL; (c = next_child(p, c));) — the house, then the gates. */
+static struct child *next_child(struct parent *p, struct child *c)
+{
+    if (!c)
+        return &p->house;
+    uint32_t i = c == &p->house ? 0 : c->number + 1;
+    return i < p->server->ngates ? &p->gates[i] : NULL;
+}
+
+/* ---- forking ---- */
+
+struct start {
+    struct child *child;
+    int parent_end, child_end;
+};
+
+/* A child keeps what its role needs of the descriptors and secrets that it inherits, nothing else.
+ */
+static void keep_own(struct start *start)
+{
+    struct parent *p = start->child->parent;
+    struct server *s = p->server;
+    file_close(&start->parent_end);
+    file_close(&p->signals_fd);
+    for (struct child *c = NULL; (c = next_child(p, c));) {
+        if (c->linked)
+            file_close(&c->link.fd);
+    }
+    if (start->child->role == ROLE_GATE) {
+        file_close(&s->control_fd);
+        return;
+    }
+    for (size_t i = 0; i < SOCKETS_MAX; i++)
+        file_close(&s->sockets[i].fd);
+    tls_server_close(s->tls);
+    s->tls = NULL;
+}
+
+static int child_main(void *arg)
+{
+    struct start *start = arg;
+    struct server *s = start->child->parent->server;
+    keep_own(start);
+    switch (start->child->role) {
+    case ROLE_GATE:
+        return gate_main(s, start->child->number, start->child_end);
+    case ROLE_HOUSE:
+        return house_main(s, start->child_end);
+    default:
+        return 1;
+    }
+}
+
+static const struct ipc_service from_gate, from_house;
+
+static void link_ended(struct ipc_link *l)
+{
+    struct child *c = l->ctx;
+    c->linked = false;
+    event_signal(&c->parent->changed);
+}
+
+static enum err child_start(struct child *c) WAITS
+{
+    struct parent *p = c->parent;
+    int fds[2];
+    TRY(sock_pair(fds));
+    struct start start = {c, fds[0], fds[1]};
+    enum err e = proc_fork(child_main, &start, &c->pid);
+    file_close(&fds[1]);
+    if (e != ERR_OK) {
+        c->pid = 0;
+        file_close(&fds[0]);
+        return e;
+    }
+    c->ready = c->attached = false;
+    c->attached_pid = 0;
+    c->started_ms = clock_mono_ms();
+    c->link = (struct ipc_link){.name = c->name,
+                                .service = c->role == ROLE_GATE ? &from_gate : &from_house,
+                                .ctx = c,
+                                .ended = link_ended};
+    e = ipc_link_start(&c->link, fds[0], &p->group);
+    c->linked = e == ERR_OK;
+    if (e != ERR_OK)
+        proc_kill(c->pid, SIGKILL);
+    LOG_INFO("parent", "started role=%s pid=%d", c->name, c->pid);
+    return e;
+}
+
+/* ---- joining gates and house ---- */
+
+static enum err join_pair(struct parent *p, struct child *gate, uint32_t thread) WAITS
+{
+    int fds[2];
+    TRY(sock_pair(fds));
+    struct ipc_house_attach_results hr;
+    struct ipc_gate_attach_results gr;
+    enum err e = ipc_house_attach(
+        &p->house.link,
+        &(struct ipc_house_attach_args){gate->number * p->server->nthreads + thread, fds[0]}, NULL,
+        &hr);
+    if (e == ERR_OK)
+        e = ipc_gate_attach(&gate->link, &(struct ipc_gate_attach_args){thread, fds[1]}, NULL, &gr);
+    file_close(&fds[0]);
+    file_close(&fds[1]);
+    return e;
+}
+
+static void join_gate(struct parent *p, struct child *gate) WAITS
+{
+    int house_pid = p->house.pid;
+    if (!p->house.ready || !gate->ready || gate->attached_pid == house_pid)
+        return;
+    gate->attached_pid = house_pid;
+    gate->attached = false;
+    enum err e = ERR_OK;
+    for (uint32_t t = 0; t < p->server->nthreads && e == ERR_OK; t++)
+        e = join_pair(p, gate, t);
+    gate->attached = e == ERR_OK && gate->attached_pid == house_pid;
+    if (e != ERR_OK)
+        LOG_WARN("parent", "not joined with the house role=%s: %s", gate->name, err_text(e));
+    event_signal(&p->changed);
+}
+
+static enum err on_ready(void *ctx, struct ipc_ready_args *a, struct arena *arena,
+                         struct ipc_ready_results *r) WAITS
+{
+    struct child *c = ctx;
+    struct parent *p = c->parent;
+    c->ready = true;
+    LOG_INFO("parent", "ready role=%s pid=%d after_ms=%llu", c->name, c->pid,
+             (unsigned long long)(clock_mono_ms() - c->started_ms));
+    if (c->role == ROLE_HOUSE)
+        p->house_was_ready = true;
+    event_signal(&p->changed);
+    if (c->role == ROLE_GATE)
+        join_gate(p, c);
+    for (uint32_t i = 0; c->role == ROLE_HOUSE && i < p->server->ngates; i++)
+        join_gate(p, &p->gates[i]);
+    return ERR_OK;
+}
+
+static void announce(struct parent *p)
+{
+    for (uint32_t i = 0; i < p->server->ngates; i++) {
+        if (!p->gates[i].attached)
+            return;
+    }
+    p->announced = true;
+    p->ready(p->ready_arg, p->server);
+}
+
+/* ---- reload ---- */
+
+/* What the gates must hear of sockets; certs_new: listeners with TLS from the start may open now.
+ */
+static enum err tell_gate(struct parent *p, struct child *gate, int config, int certificates,
+                          const bool opened[SOCKETS_MAX], const bool closed[SOCKETS_MAX]) WAITS
+{
+    struct ipc_gate_reload_results rr;
+    enum err e = ipc_gate_reload(&gate->link, &(struct ipc_gate_reload_args){config, certificates},
+                                 NULL, &rr);
+    for (uint32_t i = 0; i < SOCKETS_MAX; i++) {
+        const struct server_socket *k = &p->server->sockets[i];
+        struct ipc_gate_unlisten_results ur;
+        struct ipc_gate_listen_results lr;
+        enum err one = ERR_OK;
+        if (closed[i])
+            one = ipc_gate_unlisten(&gate->link, &(struct ipc_gate_unlisten_args){i}, NULL, &ur);
+        if (k->fd >= 0 && (opened[i] || listener_rows[k->kind].implicit_tls))
+            one = ipc_gate_listen(&gate->link, &(struct ipc_gate_listen_args){k->kind, i, k->fd},
+                                  NULL, &lr);
+        if (one != ERR_OK && (opened[i] || closed[i]))
+            LOG_WARN("parent", "socket %s not taken role=%s: %s", k->text, gate->name,
+                     err_text(one));
+    }
+    return e;
+}
+
+static enum err reload_tls(struct server *s, const struct tls_certificate *certs, size_t n,
+                           struct buf *text)
+{
+    if (n == 0)
+        return ERR_OK;
+    enum err e = s->tls ? tls_server_reload(s->tls, certs, n) : tls_server_open(certs, n, &s->tls);
+    if (e != ERR_OK)
+        buf_add_c(text, "tls.certificates: a certificate or its key is not valid (see the log).");
+    return e;
+}
+
+static void tell_all(struct parent *p, int config, int certificates, const bool opened[SOCKETS_MAX],
+                     const bool closed[SOCKETS_MAX]) WAITS
+{
+    struct ipc_house_reload_results hr;
+    if (p->house.ready &&
+        ipc_house_reload(&p->house.link, &(struct ipc_house_reload_args){config}, NULL, &hr))
+        LOG_WARN("parent", "the house did not take the configuration");
+    for (uint32_t i = 0; i < p->server->ngates; i++) {
+        if (p->gates[i].ready &&
+            tell_gate(p, &p->gates[i], config, certificates, opened, closed) != ERR_OK)
+            LOG_WARN("parent", "not reloaded role=%s", p->gates[i].name);
+    }
+}
+
+/* Everything is read and checked before anything changes. */
+static enum err reload_with(struct parent *p, struct config *next, struct buf *text) WAITS
+{
+    struct server *s = p->server;
+    ARENA_AUTO struct arena arena = ARENA_INIT(16777216);
+    struct tls_certificate *certs = ARENA_ARRAY(&arena, struct tls_certificate, CERTIFICATES_MAX);
+    size_t n = 0;
+    if (!certs)
+        return ERR_NOMEM;
+    TRY(server_certificates(next, &arena, certs, CERTIFICATES_MAX, &n, text));
+    TRY(reload_tls(s, certs, n, text));
+    BUF_AUTO struct buf restart = BUF_INIT(65536);
+    config_restart_changes(&s->config, next, &restart);
+    struct config old = s->config;
+    s->config = *next;
+    bool opened[SOCKETS_MAX] = {false}, closed[SOCKETS_MAX] = {false};
+    enum err e = server_sockets(s, opened, closed, text);
+    if (e != ERR_OK) {
+        s->config = old;
+        return e;
+    }
+    config_free(&old);
+    *next = (struct config){0};
+    BUF_AUTO struct buf rendered = BUF_INIT(CONFIG_TEXT_MAX);
+    config_render(&s->config, false, &rendered);
+    FD_AUTO int config_fd = -1;
+    FD_AUTO int certificates_fd = -1;
+    TRY(text_pack(buf_str(&rendered), "config", &config_fd));
+    TRY(certificates_pack(certs, n, &certificates_fd));
+    config_log_level(&s->config);
+    tell_all(p, config_fd, certificates_fd, opened, closed);
+    buf_add_c(text, "Reloaded.");
+    if (restart.len > 0)
+        buf_addf(text, " These settings wait for a restart:%.*s.", STR_ARG(buf_str(&restart)));
+    return ERR_OK;
+}
+
+static enum err reload(struct parent *p, struct buf *text) WAITS
+{
+    struct config next;
+    if (str_empty(p->server->config_path)) {
+        buf_add_c(text, "There is no configuration file to read again.");
+        return ERR_UNSUPPORTED;
+    }
+    enum err e = server_config_read(p->server->config_path, &next, text);
+    if (e == ERR_OK) {
+        e = reload_with(p, &next, text);
+        config_free(&next);
+    }
+    if (e == ERR_OK)
+        LOG_INFO("parent", "%.*s", STR_ARG(buf_str(text)));
+    else
+        LOG_ERROR("parent", "not reloaded: %.*s", STR_ARG(buf_str(text)));
+    return e;
+}
+
+static void reload_fiber(void *arg) WAITS
+{
+    BUF_AUTO struct buf text = BUF_INIT(65536);
+    (void)!reload(arg, &text);
+}
+
+/* ---- what the house passes on ---- */
+
+static enum err on_operator_reload(void *ctx, struct ipc_operator_reload_args *a,
+                                   struct arena *arena, struct ipc_operator_reload_results *r) WAITS
+{
+    struct child *c = ctx;
+    BUF_AUTO struct buf text = BUF_INIT(65536);
+    enum err e = reload(c->parent, &text);
+    BUF_AUTO struct buf answer = BUF_INIT(65600);
+    buf_addf(&answer, "%d", e != ERR_OK); /* the text travels also when it went wrong */
+    buf_add(&answer, buf_str(&text));
+    return arena_dup(arena, buf_str(&answer), &r->text) ? ERR_OK : ERR_NOMEM;
+}
+
+static enum err on_operator_stop(void *ctx, struct ipc_operator_stop_args *a, struct arena *arena,
+                                 struct ipc_operator_stop_results *r) WAITS
+{
+    struct child *c = ctx;
+    c->parent->stopping = true;
+    event_signal(&c->parent->changed);
+    return ERR_OK;
+}
+
+static enum err on_roles_status(void *ctx, struct ipc_roles_status_args *a, struct arena *arena,
+                                struct ipc_roles_status_results *r) WAITS
+{
+    struct parent *p = ((struct child *)ctx)->parent;
+    BUF_AUTO struct buf text = BUF_INIT(65536);
+    struct json j = json_of(&text);
+    json_open(&j, '[');
+    for (struct child *c = NULL; (c = next_child(p, c));) {
+        json_open(&j, '{');
+        json_key(&j, "role");
+        json_str(&j, str_c(c->name));
+        json_key(&j, "pid");
+        json_u64(&j, (uint64_t)c->pid);
+        json_key(&j, "ready");
+        json_bool(&j, c->ready);
+        json_key(&j, "restarts");
+        json_u64(&j, c->restarts);
+        json_key(&j, "up_ms");
+        json_u64(&j, c->pid ? clock_mono_ms() - c->started_ms : 0);
+        json_close(&j, '}');
+    }
+    json_close(&j, ']');
+    return arena_dup(arena, buf_str(&text), &r->json) ? ERR_OK : ERR_NOMEM;
+}
+
+static const struct ipc_service from_gate = {.role = IPC_ROLE_PARENT, .ready = on_ready};
+static const struct ipc_service from_house = {
+    .role = IPC_ROLE_PARENT,
+    .ready = on_ready,
+    .operator_reload = on_operator_reload,
+    .operator_stop = on_operator_stop,
+    .roles_status = on_roles_status,
+};
+
+/* ---- deaths and restarts ---- */
+
+static struct child *child_of(struct parent *p, int pid)
+{
+    for (struct child *c = NULL; (c = next_child(p, c));) {
+        if (c->pid == pid)
+            return c;
+    }
+    return NULL;
+}
+
+static uint64_t backoff_ms(uint32_t quick_deaths)
+{
+    if (quick_deaths <= QUICK_DEATHS_FREE)
+        return 0;
+    uint32_t doublings = MIN(quick_deaths - QUICK_DEATHS_FREE - 1, 10u);
+    return MIN((uint64_t)BACKOFF_MS_FIRST << doublings, (uint64_t)BACKOFF_MS_MAX);
+}
+
+static void child_died(struct parent *p, struct child *c, const struct proc_exit *x)
+{
+    uint64_t now = clock_mono_ms();
+    c->pid = 0;
+    c->ready = c->attached = false;
+    if (c->linked)
+        ipc_link_stop(&c->link);
+    if (p->stopping) {
+        LOG_INFO("parent", "ended role=%s code=%d signal=%d", c->name, x->code, x->signal);
+        return;
+    }
+    c->quick_deaths = now - c->started_ms < QUICK_DEATH_MS ? c->quick_deaths + 1 : 0;
+    c->restart_at_ms = now + backoff_ms(c->quick_deaths);
+    c->restarts++;
+    LOG_ERROR("parent", "died role=%s pid=%d code=%d signal=%d restart_in_ms=%llu", c->name, x->pid,
+              x->code, x->signal, (unsigned long long)backoff_ms(c->quick_deaths));
+    if (c->role == ROLE_HOUSE && !p->house_was_ready) {
+        LOG_ERROR("parent", "the house did not start; ending");
+        p->stopping = true;
+        p->exit_code = 1;
+    }
+}
+
+static void reap(struct parent *p)
+{
+    struct proc_exit x;
+    while (proc_reap(&x)) {
+        struct child *c = child_of(p, x.pid);
+        if (c)
+            child_died(p, c, &x);
+    }
+}
+
+static void restart_due(struct parent *p) WAITS
+{
+    uint64_t now = clock_mono_ms();
+    for (struct child *c = NULL; !p->stopping && (c = next_child(p, c));) {
+        bool wanted = c->role == ROLE_HOUSE || p->house_was_ready;
+        if (!wanted || c->pid || c->linked || now < c->restart_at_ms)
+            continue;
+        enum err e = child_start(c);
+        if (e != ERR_OK) {
+            LOG_ERROR("parent", "cannot start role=%s: %s", c->name, err_text(e));
+            c->restart_at_ms = now + BACKOFF_MS_MAX / 30;
+        }
+    }
+}
+
+static uint64_t next_restart(struct parent *p)
+{
+    uint64_t at = DEADLINE_NEVER;
+    for (struct child *c = NULL; (c = next_child(p, c));) {
+        if (!c->pid && !c->linked && (c->role == ROLE_HOUSE || p->house_was_ready))
+            at = MIN(at, c->restart_at_ms);
+    }
+    return at;
+}
+
+static void take_signals(struct parent *p)
+{
+    for (int sig; (sig = proc_signals_next(p->signals_fd));) {
+        switch (sig) {
+        case SIGCHLD:
+            reap(p);
+            break;
+        case SIGHUP:
+            if (fiber_start(&p->group, "reload", reload_fiber, p) != ERR_OK)
+                LOG_ERROR("parent", "no memory to reload");
+            break;
+        case SIGTERM:
+        case SIGINT:
+            p->stopping = true;
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+/* ---- the end ---- */
+
+static bool role_runs(struct parent *p, enum role r)
+{
+    for (struct child *c = NULL; (c = next_child(p, c));) {
+        if (c->role == r && c->pid)
+            return true;
+    }
+    return false;
+}
+
+/* Waits until no process of the role is left; kills what is left at the deadline. */
+static void await_end(struct parent *p, enum role r, uint64_t deadline_ms) WAITS
+{
+    while (role_runs(p, r)) {
+        if (wait_any(&p->signals, NULL, &p->changed, deadline_ms) == WAIT_ANY_TIMEOUT) {
+            for (struct child *c = NULL; (c = next_child(p, c));) {
+                if (c->role == r && c->pid) {
+                    LOG_ERROR("parent", "does not end, killed role=%s pid=%d", c->name, c->pid);
+                    proc_kill(c->pid, SIGKILL);
+                }
+            }
+            deadline_ms = deadline_in_ms(END_MS);
+        }
+        take_signals(p);
+    }
+}
+
+/* Gates first, so that what they accepted is delivered; then the house closes the store. */
+static void end_all(struct parent *p) WAITS
+{
+    LOG_INFO("parent", "ending");
+    for (uint32_t i = 0; i < p->server->ngates; i++) {
+        struct child *g = &p->gates[i];
+        struct ipc_gate_stop_results r;
+        if (g->pid && ipc_gate_stop(&g->link, &(struct ipc_gate_stop_args){GRACE_MS}, NULL, &r))
+            proc_kill(g->pid, SIGTERM);
+    }
+    await_end(p, ROLE_GATE, deadline_in_ms(GRACE_MS + 2000));
+    struct ipc_house_stop_results r;
+    if (p->house.pid &&
+        ipc_house_stop(&p->house.link, &(struct ipc_house_stop_args){GRACE_MS}, NULL, &r))
+        proc_kill(p->house.pid, SIGTERM);
+    await_end(p, ROLE_HOUSE, deadline_in_ms(END_MS));
+}
+
+static void parent_fiber(void *arg) WAITS
+{
+    struct parent *p = arg;
+    while (!p->stopping) {
+        restart_due(p);
+        if (!p->announced)
+            announce(p);
+        if (wait_any(&p->signals, NULL, &p->changed, next_restart(p)) == WAIT_ANY_CANCELED)
+            break;
+        take_signals(p);
+    }
+    end_all(p);
+    loop_stop(p->loop);
+}
+
+static enum err parent_open(struct parent *p)
+{
+    struct server *s = p->server;
+    p->gates = ARENA_ARRAY(&p->arena, struct child, s->ngates);
+    if (!p->gates)
+        return ERR_NOMEM;
+    p->house = (struct child){.parent = p, .role = ROLE_HOUSE, .name = "house"};
+    for (uint32_t i = 0; i < s->ngates; i++) {
+        p->gates[i] = (struct child){.parent = p, .role = ROLE_GATE, .number = i};
+        snprintf(p->gates[i].name, sizeof(p->gates[i].name), "gate.%u", i);
+    }
+    TRY(proc_signals_open(&p->signals_fd));
+    TRY(loop_open(&p->loop, &(struct loop_options){.name = "parent"}));
+    fiber_group_init(&p->group);
+    event_init(&p->changed);
+    TRY(watch_open(&p->signals, p->signals_fd));
+    return fiber_start(&p->group, "parent", parent_fiber, p);
+}
+
+int parent_run(struct server *s, parent_ready_fn *ready, void *arg)
+{
+    struct arena arena = ARENA_INIT(16777216);
+    struct parent *p = ARENA_NEW(&arena, struct parent);
+    if (!p)
+        return 1;
+    *p = (struct parent){.server = s, .ready = ready, .ready_arg = arg, .arena = arena};
+    log_set_role("parent");
+    config_log_level(&s->config);
+    enum err e = parent_open(p);
+    if (e != ERR_OK) {
+        LOG_ERROR("parent", "cannot start: %s", err_text(e));
+        return 1;
+    }
+    loop_run(p->loop);
+    LOG_INFO("parent", "ended");
+    return p->exit_code;
+}

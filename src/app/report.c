@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+#define MESSAGE_MAX 65536
+
+void report_open(struct report *r, bool json, struct buf *out)
+{
+    *r = (struct report){.json = json, .out = out, .j = json_of(out)};
+    buf_init(&r->message, MESSAGE_MAX);
+    if (!json)
+        return;
+    json_open(&r->j, '{');
+    json_key(&r->j, "ok");
+    json_bool(&r->j, true);
+}
+
+void report_close(struct report *r)
+{
+    if (r->json && !r->discarded) {
+        if (r->message.len > 0) {
+            json_key(&r->j, "message");
+            json_str(&r->j, buf_str(&r->message));
+        }
+        json_close(&r->j, '}');
+        buf_add_char(r->out, '\n');
+    }
+    buf_free(&r->message);
+}
+
+void report_discard(struct report *r)
+{
+    r->discarded = true;
+    buf_reset(r->out);
+}
+
+void report_failure(struct report *r, enum err e, str text, struct buf *errors)
+{
+    buf_reset(r->out);
+    buf_free(&r->message);
+    if (!r->json) {
+        buf_addf(errors, "posthouse: %.*s\n", STR_ARG(text));
+        return;
+    }
+    r->j = json_of(r->out);
+    json_open(&r->j, '{');
+    json_key(&r->j, "ok");
+    json_bool(&r->j, false);
+    json_key(&r->j, "code");
+    json_str(&r->j, str_c(err_name(e)));
+    json_key(&r->j, "error");
+    json_str(&r->j, text);
+    json_close(&r->j, '}');
+    buf_add_char(r->out, '\n');
+}
+
+void report_say(struct report *r, const char *fmt, ...)
+{
+    char line[2048];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    str text = str_of(line, n < 0 ? 0 : (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+    if (!r->json) {
+        buf_add(r->out, text);
+        buf_add_char(r->out, '\n');
+        return;
+    }
+    if (r->message.len > 0)
+        buf_add_char(&r->message, '\n');
+    buf_add(&r->message, text);
+}
+
+void report_list(struct report *r, const char *key)
+{
+    if (!r->json)
+        return;
+    json_key(&r->j, key);
+    json_open(&r->j, '[');
+}
+
+void report_list_end(struct report *r)
+{
+    if (r->json)
+        json_close(&r->j, ']');
+}
+
+void report_item(struct report *r)
+{
+    r->in_item = r->first = true;
+    if (r->json)
+        json_open(&r->j, '{');
+}
+
+void report_item_end(struct report *r)
+{
+    r->in_item = false;
+    if (r->json)
+        json_close(&r->j, '}');
+    else
+        buf_add_char(r->out, '\n');
+}
+
+/* Control characters from stored text never reach a terminal. */
+static void add_plain(struct buf *out, str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.data[i];
+        buf_add_char(out, c < 0x20 || c == 0x7f ? '?' : (char)c);
+    }
+}
+
+static void text_field(struct report *r, const char *key, str value)
+{
+    if (str_empty(value))
+        return;
+    if (!r->in_item)
+        buf_addf(r->out, "%s: ", key);
+    else if (!r->first)
+        buf_addf(r->out, "  %s=", key);
+    r->first = false;
+    add_plain(r->out, value);
+    if (!r->in_item)
+        buf_add_char(r->out, '\n');
+}
+
+void report_str(struct report *r, const char *key, str value)
+{
+    if (!r->json) {
+        text_field(r, key, value);
+        return;
+    }
+    json_key(&r->j, key);
+    json_str(&r->j, value);
+}
+
+void report_u64(struct report *r, const char *key, uint64_t value)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof(digits), "%llu", (unsigned long long)value);
+    if (!r->json) {
+        text_field(r, key, str_of(digits, (size_t)n));
+        return;
+    }
+    json_key(&r->j, key);
+    json_u64(&r->j, value);
+}
+
+void report_bool(struct report *r, const char *key, bool value)
+{
+    if (!r->json) {
+        if (value)
+            text_field(r, key, STR("yes"));
+        return;
+    }
+    json_key(&r->j, key);
+    json_bool(&r->j, value);
+}
+
+void report_time(struct report *r, const char *key, int64_t wall_s)
+{
+    if (wall_s == 0)
+        return;
+    char text[40];
+    struct tm tm;
+    time_t t = (time_t)wall_s;
+    gmtime_r(&t, &tm);
+    size_t n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    report_str(r, key, str_of(text, n));
+}
+
+void report_strs(struct report *r, const char *key, const str *values, size_t n)
+{
+    if (r->json) {
+        json_key(&r->j, key);
+        json_open(&r->j, '[');
+        for (size_t i = 0; i < n; i++)
+            json_str(&r->j, values[i]);
+        json_close(&r->j, ']');
+        return;
+    }
+    BUF_AUTO struct buf joined = BUF_INIT(1048576);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&joined, "%s%.*s", i ? "," : "", STR_ARG(values[i]));
+    text_field(r, key, buf_str(&joined));
+}
+
+void report_json(struct report *r, const char *key, str value)
+{
+    if (!r->json) {
+        text_field(r, key, value);
+        return;
+    }
+    json_key(&r->j, key);
+    json_raw(&r->j, value);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * roles: the processes and their authority (roles.def), and what all of them inherit from the
+ * parent.
+ */
+#ifndef APP_ROLES_H
+#define APP_ROLES_H
+
+#include "app/config.h"
+#include "app/ipc.h"
+#include "net/tls.h"
+
+enum role {
+#define ROLE(name, ...) ROLE_##name,
+#include "app/roles.def"
+#undef ROLE
+    ROLES
+};
+
+enum listener_kind {
+#define LISTENER(name, ...) LISTENER_##name,
+#include "app/listeners.def"
+#undef LISTENER
+    LISTENER_KINDS
+};
+struct listener_row {
+    const char *name;
+    bool implicit_tls;
+    uint16_t dev_port; /* added to BASE; 0: a socket path */
+};
+extern const struct listener_row listener_rows[LISTENER_KINDS];
+const struct config_listens *config_listens_of(const struct config *c, enum listener_kind kind);
+
+#define SOCKETS_MAX 64
+#define GATES_MAX 64
+#define THREADS_MAX 64
+#define CERTIFICATES_MAX 64
+
+/* A bound and listening socket. */
+struct server_socket {
+    enum listener_kind kind;
+    struct config_listen where; /* its slices live in the config that named it */
+    char text[120];             /* "smtp *:25", for comparing and the log */
+    int fd;                     /* -1: free slot */
+};
+
+/* What the parent has made and its children inherit when they are forked. */
+struct server {
+    struct config config;
+    str config_path;   /* read again at a reload; empty: there is none (dev) */
+    str data_dir;      /* absolute */
+    bool memory_store; /* dev without --store */
+    uint32_t accounts; /* dev: so many test accounts are made at start */
+    uint32_t ngates, nthreads;
+    bool stay_who_we_are;   /* dev: no service user */
+    unsigned uid, gid;      /* the service user; 0: stay who we are */
+    struct tls_server *tls; /* or NULL */
+    struct server_socket sockets[SOCKETS_MAX];
+    int control_fd; /* listening; the house's */
+};
+
+/* The child's life: gives up authority, then runs until the parent says stop or goes away. control
+ * is the child's end of its link to the parent. The result is the exit status. */
+int gate_main(struct server *s, uint32_t number, int control);
+int house_main(struct server *s, int control);
+
+/* Applies the role's row; a process that cannot be confined must not run. */
+enum err role_enter(enum role r, const struct server *s) MUST;
+const char *role_name(enum role r);
+/* The table as text, for `ctl status` and docs. */
+const char *role_calls(enum role r);
+
+/* PEM texts of certificates in one sealed memory file and back. */
+enum err certificates_pack(const struct tls_certificate *certs, size_t n, int *fd) MUST;
+enum err certificates_unpack(int fd, struct arena *a, struct tls_certificate *out, size_t max,
+                             size_t *n) MUST;
+/* A text in a sealed memory file and back. */
+enum err text_pack(str text, const char *name, int *fd) MUST;
+enum err text_unpack(int fd, size_t max, struct buf *out) MUST;
+
+#endif
