@@ -52,6 +52,19 @@ static bool word_parse(str s, size_t at, struct word *w)
     return false;
 }
 
+/* Offset of the next "=?" from pos on, or the length. */
+static size_t find_word(str s, size_t pos)
+{
+    const char *at;
+    while (pos < s.len && (at = memchr(s.data + pos, '=', s.len - pos))) {
+        pos = (size_t)(at - s.data);
+        if (pos + 1 < s.len && s.data[pos + 1] == '?')
+            return pos;
+        pos++;
+    }
+    return s.len;
+}
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')
@@ -133,11 +146,10 @@ void words_decode(struct buf *out, str raw)
     charset_conv_init(&conv, NULL);
     raw = str_trim(raw);
     while (pos < raw.len) {
-        size_t at = str_find(str_skip(raw, pos), STR("=?"));
+        size_t at = find_word(raw, pos);
         struct word w;
-        if (at == STR_NPOS)
+        if (at == raw.len)
             break;
-        at += pos;
         bool ok = word_parse(raw, at, &w);
         pos = w.end;
         const struct charset *cs = ok ? charset_find(w.charset) : NULL;
