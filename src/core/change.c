@@ -350,20 +350,23 @@ static void broken(struct change *c)
     memset(a->recent, 0, sizeof a->recent);
 }
 
-/* UNKNOWN: the change log says whether this very commit was applied. */
+/* UNKNOWN: the change log says whether this very commit was applied. It stays in its place in the
+ * chain meanwhile, since one after it may be answered OK and publish it. */
 static enum err find_out(struct change *c)
 {
     struct account *a = c->account;
     BUF_AUTO struct buf value = BUF_INIT(STORE_VALUE_MAX);
     struct store_key key = key_change(c->version);
-    TRY(account_refresh(a));
+    struct reader r;
+    uint64_t nonce = 0;
+    a->stale = true; /* nothing is composed on it until it is known */
     enum err e = store_get(accounts_store(a->owner), a->id, key_str(&key), &value);
     if (e == ERR_NOT_FOUND)
         return ERR_CONFLICT;
-    TRY(e);
-    struct reader r;
-    uint64_t nonce;
-    TRY(change_decode_start(buf_str(&value), &r, &nonce));
+    if (e == ERR_OK)
+        e = change_decode_start(buf_str(&value), &r, &nonce);
+    if (e != ERR_OK)
+        return ERR_UNKNOWN;
     return nonce == c->head.nonce ? ERR_OK : ERR_CONFLICT;
 }
 
@@ -385,6 +388,10 @@ enum err change_commit(struct change *c, const struct store_token *token,
     }
     predict(c);
     e = store_await(c->pending, &got);
+    if (e == ERR_UNKNOWN && !c->published) {
+        e = find_out(c);
+        got.version = c->version;
+    }
     if (e == ERR_OK && !got.repeated) {
         assert(got.version == c->version);
         publish_until(c);
@@ -394,8 +401,6 @@ enum err change_commit(struct change *c, const struct store_token *token,
         broken(c);
     }
     ended(a);
-    if (e == ERR_UNKNOWN)
-        e = find_out(c);
     if (result) {
         *result = got;
         if (!got.repeated)

@@ -17,7 +17,6 @@
 struct fate {
     bool destroyed; /* all its instances go in this commit; said at the last of them */
     bool has_blob;  /* the cold row could be read */
-    bool absent;    /* there is no cold row */
     struct blob_id blob;
 };
 
@@ -74,15 +73,11 @@ static enum err gather_fate(struct account *a, struct at_walk *w, const struct m
     struct store_key key = key_message(row->message);
     buf_reset(raw);
     enum err e = store_get(s, a->id, key_str(&key), raw);
-    out->absent = e == ERR_NOT_FOUND;
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
     out->has_blob = e == ERR_OK && cold_decode(buf_str(raw), &cold) == ERR_OK;
     if (out->has_blob)
         out->blob = cold.blob;
-    else
-        LOG_ERROR("message", "cold row unreadable account=%llu message=%llu",
-                  (unsigned long long)a->id, (unsigned long long)row->message);
     return ERR_OK;
 }
 
@@ -176,8 +171,12 @@ static enum err remove_in(struct account *a, uint32_t mailbox, struct mailbox_vi
     TRY(change_commit(c, NULL, &result));
     if (modseq)
         *modseq = result.version;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (fates[i].destroyed && !fates[i].has_blob)
+            LOG_ERROR("message", "content row unreadable account=%llu message=%llu",
+                      (unsigned long long)a->id, (unsigned long long)rows[i].message);
         TRY(set_add(done, rows[i].uid));
+    }
     return ERR_OK;
 }
 
