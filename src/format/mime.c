@@ -21,6 +21,7 @@ struct boundary {
 
 struct scan {
     struct arena *arena;
+    struct arena field; /* parameters of one part; reset for each */
     struct mime *m;
     size_t cap;
     size_t pos;
@@ -244,7 +245,8 @@ static enum err decide_type(struct scan *s, struct mime_part *p, struct param_va
         set_type(p, STR("message"), STR("rfc822"));
     if (!p->content_type.data)
         return ERR_OK;
-    TRY(params_parse(s->arena, p->content_type, v));
+    arena_reset(&s->field);
+    TRY(params_parse(&s->field, p->content_type, v));
     if (is_token(v->type) && is_token(v->subtype))
         set_type(p, v->type, v->subtype);
     return ERR_OK;
@@ -255,7 +257,7 @@ static bool push_boundary(struct scan *s, uint32_t part, const struct param_list
 {
     str b;
     if (!params_get_raw(params, STR("boundary"), &b)) {
-        if (!params_get(s->arena, params, STR("boundary"), &b))
+        if (!params_get(&s->field, params, STR("boundary"), &b))
             return false;
     }
     while (b.len && memchr(" \t\r\n", b.data[b.len - 1], 4))
@@ -358,23 +360,31 @@ static enum err take_delimiter(struct scan *s, size_t level, bool closing, bool 
     return closing ? ERR_OK : begin_part(s);
 }
 
+static enum err scan_all(struct scan *s)
+{
+    str message = s->m->message;
+    bool opaque = false;
+    TRY(begin_part(s));
+    while (s->depth && s->pos < message.len && !opaque) {
+        size_t level;
+        bool closing;
+        if (match_boundary(s, s->pos, &level, &closing)) {
+            TRY(take_delimiter(s, level, closing, &opaque));
+            continue;
+        }
+        const char *nl = memchr(message.data + s->pos, '\n', message.len - s->pos);
+        s->pos = nl ? (size_t)(nl - message.data) + 1 : message.len;
+    }
+    while (s->open != MIME_NO_PART)
+        close_part(s, s->open, message.len);
+    return ERR_OK;
+}
+
 enum err mime_parse(struct arena *a, str message, struct mime *m)
 {
     *m = (struct mime){.message = message};
-    struct scan s = {.arena = a, .m = m, .open = MIME_NO_PART};
-    TRY(begin_part(&s));
-    bool opaque = false;
-    while (s.depth && s.pos < message.len && !opaque) {
-        size_t level;
-        bool closing;
-        if (match_boundary(&s, s.pos, &level, &closing)) {
-            TRY(take_delimiter(&s, level, closing, &opaque));
-            continue;
-        }
-        const char *nl = memchr(message.data + s.pos, '\n', message.len - s.pos);
-        s.pos = nl ? (size_t)(nl - message.data) + 1 : message.len;
-    }
-    while (s.open != MIME_NO_PART)
-        close_part(&s, s.open, message.len);
-    return ERR_OK;
+    struct scan s = {.arena = a, .field = ARENA_INIT(MIME_ARENA_MAX), .m = m, .open = MIME_NO_PART};
+    enum err e = scan_all(&s);
+    arena_free(&s.field);
+    return e;
 }

@@ -57,11 +57,11 @@ static inline str mime_body(const struct mime *m, const struct mime_part *p)
 
 /* IMAP texts, parentheses included. Strings are quoted where they can be, literals "{n}\r\n" where
  * not (8-bit, CR, LF); encoded words stay encoded; NUL becomes a space. The text is good for
- * IMAP4rev1 and rev2 alike (RFC 9051 only adds message/global to the nested forms). scratch is used
- * and not reset. ERR_LIMIT when scratch is full; out's own errors are sticky as ever. */
-enum err mime_render_envelope(struct arena *scratch, str header, struct buf *out) MUST;
-enum err mime_render_body(struct arena *scratch, const struct mime *m, bool extended,
-                          struct buf *out) MUST; /* extended: BODYSTRUCTURE, else BODY */
+ * IMAP4rev1 and rev2 alike (RFC 9051 only adds message/global to the nested forms). ERR_LIMIT when
+ * one header needs more than MIME_ARENA_MAX; out's own errors are sticky as ever. */
+enum err mime_render_envelope(str header, struct buf *out) MUST;
+/* extended: BODYSTRUCTURE, else BODY */
+enum err mime_render_body(const struct mime *m, bool extended, struct buf *out) MUST;
 
 /* Subject without "Re:", "Fwd:", list tags (RFC 5256 2.1), as UTF-8; raw is the field's value.
  * *is_reply tells whether something was removed that marks a reply or forward. */

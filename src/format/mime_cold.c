@@ -280,14 +280,16 @@ static void add_lower(struct buf *out, str s)
         buf_add_char(out, s.data[i] >= 'A' && s.data[i] <= 'Z' ? s.data[i] + 32 : s.data[i]);
 }
 
-static enum err encode_parts(struct arena *a, const struct mime *m, struct buf *out)
+static enum err encode_parts(const struct mime *m, struct buf *out)
 {
+    ARENA_AUTO struct arena a = ARENA_INIT(MIME_ARENA_MAX);
     BUF_AUTO struct buf type = BUF_INIT(2 * TYPE_SHOWN_MAX + 1);
     for (size_t i = 0; i < m->count && buf_ok(out); i++) {
         const struct mime_part *p = &m->parts[i];
         bool root = p->parent == MIME_NO_PART;
         str charset;
-        TRY(part_charset(a, p, &charset));
+        arena_reset(&a);
+        TRY(part_charset(&a, p, &charset));
         buf_add_varint(out, root ? 0 : (uint64_t)p->parent + 1);
         buf_add_char(out, (char)((unsigned)p->kind | (unsigned)p->cte << 4));
         buf_add_varint(out, p->header_offset);
@@ -342,12 +344,12 @@ static enum err fill(struct arena *a, const struct mime *m, struct row *r)
 {
     TRY(fill_header(a, m, r));
     TRY(fill_preview(a, m, r));
-    TRY(mime_render_envelope(a, mime_header(m, &m->parts[0]), &r->envelope));
-    TRY(encode_parts(a, m, &r->parts));
+    TRY(mime_render_envelope(mime_header(m, &m->parts[0]), &r->envelope));
+    TRY(encode_parts(m, &r->parts));
     /* So many parts would not fit anyway; rendering them here would cost memory for nothing. */
     if (buf_ok(&r->parts)) {
-        TRY(mime_render_body(a, m, true, &r->structure));
-        TRY(mime_render_body(a, m, false, &r->body));
+        TRY(mime_render_body(m, true, &r->structure));
+        TRY(mime_render_body(m, false, &r->body));
     } else {
         r->structure.failed = r->body.failed = true;
     }
@@ -498,7 +500,7 @@ bool mime_cold_find(const struct mime_cold *c, const uint32_t *path, size_t dept
 enum err mime_cold_parts_of(struct arena *a, const struct mime *m, struct mime_cold *c)
 {
     BUF_AUTO struct buf parts = BUF_INIT(MIME_ARENA_MAX);
-    TRY(encode_parts(a, m, &parts));
+    TRY(encode_parts(m, &parts));
     if (!buf_ok(&parts) || !arena_dup(a, buf_str(&parts), &c->parts))
         return ERR_LIMIT;
     c->parts_count = (uint32_t)m->count;

@@ -134,7 +134,7 @@ static void envelope_find(str header, str values[])
         values[F_REPLY_TO] = values[F_FROM];
 }
 
-enum err mime_render_envelope(struct arena *scratch, str header, struct buf *out)
+static enum err render_envelope(struct arena *a, str header, struct buf *out)
 {
     str values[ARRAY_LEN(envelope_fields)] = {{0}};
     envelope_find(header, values);
@@ -143,12 +143,18 @@ enum err mime_render_envelope(struct arena *scratch, str header, struct buf *out
         if (i)
             buf_add_char(out, ' ');
         if (i >= F_FROM && i <= F_BCC)
-            TRY(add_addresses(scratch, out, values[i]));
+            TRY(add_addresses(a, out, values[i]));
         else
-            TRY(add_field(scratch, out, values[i]));
+            TRY(add_field(a, out, values[i]));
     }
     buf_add_char(out, ')');
     return ERR_OK;
+}
+
+enum err mime_render_envelope(str header, struct buf *out)
+{
+    ARENA_AUTO struct arena a = ARENA_INIT(MIME_ARENA_MAX);
+    return render_envelope(&a, header, out);
 }
 
 static enum err add_params(struct arena *a, struct buf *out, const struct param_list *list)
@@ -268,7 +274,7 @@ static enum err open_body(struct arena *a, const struct mime *m, const struct mi
     if (p->kind == MIME_MESSAGE) {
         assert(p->first_child != MIME_NO_PART);
         buf_add_char(out, ' ');
-        TRY(mime_render_envelope(a, mime_header(m, &m->parts[p->first_child]), out));
+        TRY(render_envelope(a, mime_header(m, &m->parts[p->first_child]), out));
         buf_add_char(out, ' ');
     }
     return ERR_OK;
@@ -303,19 +309,21 @@ static enum err close_body(struct arena *a, const struct mime_part *p, bool exte
 }
 
 /* Walks the tree by its links, so that the stack does not grow with the depth. */
-enum err mime_render_body(struct arena *scratch, const struct mime *m, bool extended,
-                          struct buf *out)
+enum err mime_render_body(const struct mime *m, bool extended, struct buf *out)
 {
+    /* Reset for each part: what it needs is bounded by one header, not by the message. */
+    ARENA_AUTO struct arena a = ARENA_INIT(MIME_ARENA_MAX);
     uint32_t i = 0;
     for (;;) {
         const struct mime_part *p = &m->parts[i];
-        TRY(open_body(scratch, m, p, out));
+        arena_reset(&a);
+        TRY(open_body(&a, m, p, out));
         if (p->first_child != MIME_NO_PART) {
             i = p->first_child;
             continue;
         }
         for (;;) {
-            TRY(close_body(scratch, &m->parts[i], extended, out));
+            TRY(close_body(&a, &m->parts[i], extended, out));
             if (m->parts[i].next != MIME_NO_PART || m->parts[i].parent == MIME_NO_PART)
                 break;
             i = m->parts[i].parent;
