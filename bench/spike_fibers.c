@@ -2,7 +2,7 @@
  *
  * The spike behind docs/decisions/001-fibers.md: what a switch costs, what an idle fiber, a parked
  * connection and an idle TLS session cost in resident memory, and how many guard pages fit.
- * usage: spike_fibers [sessions]
+ * usage: spike_fibers [sessions [part of a variant's name]]
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -341,8 +341,10 @@ static void acceptor(void *arg)
     for (size_t i = 0; e == ERR_OK && i < sessions; i++) {
         int fd;
         e = sock_accept(&w, &fd, NULL);
-        if (e == ERR_OK)
-            e = watch_open(&all[i].watch, fd);
+        if (e != ERR_OK)
+            break;
+        sock_no_delay(fd);
+        e = watch_open(&all[i].watch, fd);
         if (e == ERR_OK)
             e = fiber_start(&group, "session", session_start, &all[i]);
     }
@@ -360,6 +362,7 @@ static void client(const struct address *at, bool tls, int until)
         int fd = socket(AF_INET, SOCK_STREAM, 0);
         if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0)
             _exit(3);
+        sock_no_delay(fd);
         if (!tls)
             continue;
         SSL *ssl = SSL_new(c);
@@ -471,6 +474,7 @@ int main(int argc, char **argv)
     printf("%zu idle sessions, KiB resident each: %17s %9s %11s\n", sessions, "as is", "trimmed",
            "malloc'ed");
     for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++)
-        measure(tls_sessions, &variants[i]);
+        if (argc < 3 || strstr(variants[i].name, argv[2]))
+            measure(tls_sessions, &variants[i]);
     return 0;
 }

@@ -22,6 +22,12 @@ int proc_signals_next(int fd);
 bool proc_reap(struct proc_exit *out);  /* one ended child; false when none */
 void proc_kill(int pid, int signal);    /* pid > 0 */
 void proc_set_title(const char *title); /* for ps and top; cut after 15 bytes */
+/* Closes every descriptor above standard error but these: a role starts with what it was given.
+ * Before it opens a loop. At most PROC_KEEP_MAX. */
+#define PROC_KEEP_MAX 256
+void proc_keep_fds(const int *fds, size_t count);
+/* Raises this process's limit of descriptors to what it may be and gives it. */
+uint64_t proc_raise_files(void);
 /* A handler that prints the stack trace and the fiber table to standard error on a crash (a fiber's
  * stack overflow too), then dies of the signal. Once, early: it is inherited by forks. */
 void proc_crash_handler(void);
