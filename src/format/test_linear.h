@@ -26,8 +26,8 @@ static inline double linear_seconds(linear_fn *work, size_t n)
     return best;
 }
 
-/* A noisy machine gets six tries; 200 microseconds are forgiven as set-up. Under a sanitizer (tools/
- * suite says so in SANITIZED) the time is the sanitizer's own, so the work is only done. */
+/* A noisy machine gets six tries; 200 microseconds are forgiven as set-up. Under a sanitizer
+ * (tools/suite says so in SANITIZED) the time is the sanitizer's own, so the work is only done. */
 static inline int linear_holds(linear_fn *work, size_t n)
 {
     if (getenv("SANITIZED")) {
