@@ -102,8 +102,8 @@ class Server:
                 continue
         for pid in pids[1:]:
             try:
-                with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    found[pid] = f.read().replace(b"\0", b" ").decode(errors="replace").strip()
+                with open(f"/proc/{pid}/comm") as f:
+                    found[pid] = f.read().strip()
             except OSError:
                 continue
         return found
@@ -331,7 +331,8 @@ def wait_for(condition, what, seconds=20):
     """Waits for something outside of our reach to become true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if condition():
-            return
+        value = condition()
+        if value:
+            return value
         time.sleep(0.02)
     raise Failed(f"{what}: not within {seconds} s")

@@ -46,7 +46,7 @@ static enum err unpack(int fd, struct buf *out)
 static bool for_the_server(str word)
 {
     return !str_starts(word, STR("--password")) && !str_starts(word, STR("--data")) &&
-           !str_starts(word, STR("--config"));
+           !str_starts(word, STR("--config")) && !str_starts(word, STR("--store"));
 }
 
 static void put_words(struct command_run *r, const str *words, size_t n, struct buf *argv)
@@ -89,15 +89,13 @@ static int ask_server(struct command_run *r, int fd, const str *words, size_t n)
 
 static enum err alone_open(struct command_run *r, struct server *s, struct store **store)
 {
-    if (user_is_root() && user_find(s->config.server_user, &s->uid, &s->gid) != ERR_OK)
-        return command_fail(r, ERR_NOT_FOUND, "server.user: there is no user \"%.*s\".",
-                            STR_ARG(s->config.server_user));
-    int dir = -1;
-    if (file_open(-100, s->data_dir, FILE_READ | FILE_DIR, &dir) != ERR_OK)
+    /* Files that root makes here must be the service's own. */
+    if (user_owner(s->data_dir, &s->uid, &s->gid) != ERR_OK)
         return command_fail(r, ERR_NOT_FOUND,
                             "There is no data folder %.*s; begin with: posthouse init DOMAIN.",
                             STR_ARG(s->data_dir));
-    file_close(&dir);
+    if (!user_is_root())
+        s->uid = s->gid = 0;
     TRY(role_enter(ROLE_HOUSE, s));
     enum err e =
         store_open_embedded(&(struct store_options){.dir = s->data_dir, .create = true}, store);

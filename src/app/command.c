@@ -73,7 +73,7 @@ static const struct command_row *find_row(struct command_run *r, const str *word
 /* Is "--name" one of the row's options? *value: does a value follow? */
 static bool option_known(const struct command_row *row, str name, bool *value)
 {
-    static const char everywhere[] = "json config= data=";
+    static const char everywhere[] = "json config= data= store=";
     const char *lists[] = {row->options, everywhere};
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         str rest = str_c(lists[i]), word;
@@ -92,8 +92,13 @@ static enum err keep_option(struct command_run *r, str name, str value)
         r->json = true;
         return ERR_OK;
     }
-    if (str_eq(name, STR("config")) || str_eq(name, STR("data"))) {
-        *(str_eq(name, STR("data")) ? &r->data_dir : &r->config_path) = value;
+    if (str_eq(name, STR("config"))) {
+        r->config_path = value;
+        return ERR_OK;
+    }
+    /* dev names its folder by --store, so the other commands take that word too. */
+    if (str_eq(name, STR("data")) || (str_eq(name, STR("store")) && r->row->run != local_dev)) {
+        r->data_dir = value;
         return ERR_OK;
     }
     if (r->noptions == COMMAND_OPTIONS_MAX)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -34,6 +35,19 @@ enum err user_find(str name, unsigned *uid, unsigned *gid)
         return ERR_NOT_FOUND;
     *uid = p->pw_uid;
     *gid = p->pw_gid;
+    return ERR_OK;
+}
+
+enum err user_owner(str path, unsigned *uid, unsigned *gid)
+{
+    char text[PATH_MAX];
+    struct stat st;
+    if (!c_string(path, text, sizeof(text)))
+        return ERR_INVALID;
+    if (stat(text, &st) != 0)
+        return sys_err(errno);
+    *uid = st.st_uid;
+    *gid = st.st_gid;
     return ERR_OK;
 }
 

@@ -12,6 +12,8 @@ bool user_is_root(void);
 int user_process_id(void);
 /* ERR_NOT_FOUND. */
 enum err user_find(str name, unsigned *uid, unsigned *gid) MUST;
+/* Whose file or folder it is. */
+enum err user_owner(str path, unsigned *uid, unsigned *gid) MUST;
 /* Makes the file or folder theirs. */
 enum err user_give(str path, unsigned uid, unsigned gid) MUST;
 unsigned user_processors(void); /* that this process may use, at least 1 */
