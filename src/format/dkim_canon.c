@@ -56,8 +56,10 @@ static const char *body_run(const struct dkim_body *b, const char *p, const char
 
 void dkim_body_add(struct dkim_body *b, str in)
 {
-    const char *p = in.data, *end = p + in.len;
     assert(b->sink);
+    if (!in.len)
+        return;
+    const char *p = in.data, *end = p + in.len;
     while (p < end) {
         if (b->cr) {
             b->cr = false;

@@ -134,16 +134,15 @@ enum smtp_data_step smtp_data_next(struct smtp_data *d, str *in, str *span)
 
 enum smtp_data_step smtp_chunk_check(struct smtp_chunk *c, str in, bool last)
 {
+    if (!in.len)
+        return last && c->after_cr && !c->binary ? SMTP_DATA_BARE_CR : SMTP_DATA_MORE;
     const char *p = in.data, *end = p + in.len;
     if (c->binary) {
-        if (in.len)
-            c->mid_line = !(in.data[in.len - 1] == '\n' &&
-                            (in.len > 1 ? in.data[in.len - 2] == '\r' : c->after_cr));
-        if (in.len)
-            c->after_cr = in.data[in.len - 1] == '\r';
+        c->mid_line = !(end[-1] == '\n' && (in.len > 1 ? end[-2] == '\r' : c->after_cr));
+        c->after_cr = end[-1] == '\r';
         return SMTP_DATA_MORE;
     }
-    if (c->after_cr && in.len) {
+    if (c->after_cr) {
         if (*p++ != '\n')
             return SMTP_DATA_BARE_CR;
         c->after_cr = c->mid_line = false;
@@ -202,6 +201,8 @@ static const char *stuff_line(struct smtp_stuff *s, struct buf *out, const char 
 
 void smtp_stuff_add(struct smtp_stuff *s, struct buf *out, str in)
 {
+    if (!in.len)
+        return;
     const char *p = in.data, *end = p + in.len;
     while (p < end)
         p = stuff_line(s, out, p, end);
