@@ -23,6 +23,7 @@ void imap_done(struct imap *x, str code, const char *text) { tagged(x, "OK", cod
 void imap_no(struct imap *x, enum err e)
 {
     const struct err_info *info = err_info(e);
+    imap_tell_news(x, x->tells_expunges);
     tagged(x, "NO", str_c(info->imap_code), str_c(info->text));
 }
 

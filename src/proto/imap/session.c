@@ -47,8 +47,12 @@ static void serve_command(struct imap *x, const struct command *command, struct 
         imap_bad_text(x, "No message data is expected here");
     else if (!x->uid && (command->flags & NUMBERS) && imap_has(x, IMAP_ENABLED_UIDONLY))
         imap_no_code(x, "UIDREQUIRED", "Only UIDs may be used (RFC 9586)");
-    else
+    else {
+        /* Expunges may be told at the end of a command that names no sequence numbers
+         * (RFC 9051 7.5.1). */
+        x->tells_expunges = x->uid || !(command->flags & NUMBERS);
         command->run(x, c);
+    }
 }
 
 /* The name of the command: "FETCH", or "UID" and "FETCH". */
@@ -120,33 +124,69 @@ static void end(struct imap *x)
 
 static void resume(void *arg);
 
-/* Nothing to do: everything is given back but the session itself. */
-static bool park(struct imap *x, uint64_t timeout_ms)
+static bool has_news(const struct imap *x)
 {
-    if (stream_flush(x->stream) != ERR_OK || !stream_is_idle(x->stream))
+    return x->selected && mailbox_session_has_news(&x->selected->view);
+}
+
+static uint64_t quiet_until(const struct imap *x)
+{
+    uint64_t end = x->quiet_since_ms + x->config->idle_timeout_ms;
+    if (!x->idling || !x->config->keepalive_ms)
+        return end;
+    return MIN(end, deadline_in_ms(x->config->keepalive_ms));
+}
+
+/* Nothing to do: everything is given back but the session itself. */
+static bool park(struct imap *x)
+{
+    bool listens = x->idling || x->notify;
+    if (!stream_is_idle(x->stream) || (listens && has_news(x)))
         return false;
     buf_free(&x->command);
     arena_free(&x->scratch);
     arena_init(&x->scratch, IMAP_COMMAND_ARENA_MAX);
-    bool listens = x->idling || x->notify;
-    return stream_park(x->stream, &x->park, listens ? &x->wake : NULL, deadline_in_ms(timeout_ms),
+    return stream_park(x->stream, &x->park, listens ? &x->wake : NULL, quiet_until(x),
                        x->house->group, "imap", resume, x) == ERR_OK;
+}
+
+static enum err serve_next(struct imap *x)
+{
+    if (x->idling) {
+        str line;
+        enum err e = stream_line(x->stream, IMAP_LINE_MAX, &line, NULL);
+        if (e == ERR_OK)
+            imap_idle_line(x, line);
+        return e;
+    }
+    enum err e = imap_read_command(x->stream, &x->command, true, &x->streams);
+    arena_reset(&x->scratch);
+    if (e == ERR_OK) {
+        serve_text(x);
+    } else if (e == ERR_LINE_TOO_LONG || (e == ERR_LIMIT && stream_error(x->stream) == ERR_OK)) {
+        too_large(x);
+        e = ERR_OK;
+    }
+    return e;
 }
 
 /* Serves what has arrived. True: parked. False: the session is over. */
 static bool serve(struct imap *x)
 {
     while (!x->closing && stream_error(x->stream) == ERR_OK) {
-        if (!stream_has_input(x->stream) && park(x, x->config->idle_timeout_ms))
-            return true;
-        enum err e = imap_read_command(x->stream, &x->command, true, &x->streams);
-        arena_reset(&x->scratch);
-        if (e == ERR_OK)
-            serve_text(x);
-        else if (e == ERR_LINE_TOO_LONG || (e == ERR_LIMIT && stream_error(x->stream) == ERR_OK))
-            too_large(x);
-        else
+        if (x->idling || x->notify)
+            imap_tell_news(x, true);
+        if (!stream_has_input(x->stream)) {
+            if (stream_flush(x->stream) != ERR_OK)
+                return false;
+            if (park(x))
+                return true;
+            if (x->idling && has_news(x))
+                continue;
+        }
+        if (serve_next(x) != ERR_OK)
             return false;
+        x->quiet_since_ms = loop_now_ms();
     }
     return false;
 }
@@ -154,12 +194,17 @@ static bool serve(struct imap *x)
 static void resume(void *arg)
 {
     struct imap *x = arg;
-    if (x->park.reason == PARK_DEADLINE)
-        stream_write(x->stream, STR("* BYE Autologout; idle for too long\r\n"));
-    else if (x->park.reason == PARK_CANCELED)
+    bool over = loop_now_ms() >= x->quiet_since_ms + x->config->idle_timeout_ms;
+    if (x->park.reason == PARK_CANCELED) {
         stream_write(x->stream, STR("* BYE Service is going down\r\n"));
-    else if (serve(x))
-        return;
+    } else if (x->park.reason == PARK_DEADLINE && over) {
+        stream_write(x->stream, STR("* BYE Autologout; idle for too long\r\n"));
+    } else {
+        if (x->park.reason == PARK_DEADLINE) /* keeps NAT and dead peers honest */
+            stream_write(x->stream, STR("* OK Still here\r\n"));
+        if (serve(x))
+            return;
+    }
     end(x);
 }
 
@@ -172,6 +217,7 @@ static void start(void *arg)
         end(x);
         return;
     }
+    x->quiet_since_ms = loop_now_ms();
     stream_write(x->stream, x->greeting);
     if (!serve(x))
         end(x);

@@ -6,6 +6,8 @@
 #ifndef PROTO_IMAP_SESSION_H
 #define PROTO_IMAP_SESSION_H
 
+#include <string.h>
+
 #include "core/message.h"
 #include "core/view.h"
 #include "format/imap_args.h"
@@ -45,9 +47,10 @@ struct imap {
     struct arena arena;   /* the session's; holds this struct */
     struct arena scratch; /* the command's */
     struct auth_grant who;
-    struct account *account;        /* own; NULL after UNAUTHENTICATE */
-    uint32_t enabled;               /* IMAP_ENABLED_ bits */
-    struct imap_selected *selected; /* NULL: none */
+    struct account *account;         /* own; NULL after UNAUTHENTICATE */
+    uint32_t enabled;                /* IMAP_ENABLED_ bits */
+    struct imap_selected *selected;  /* NULL: none; else selection */
+    struct imap_selected *selection; /* its memory, kept for the session */
     struct imap_search_state *search;
     struct imap_notify_state *notify;
     /* the command being served */
@@ -56,11 +59,13 @@ struct imap {
     str tag;      /* in command */
     bool uid;     /* it came as UID … */
     bool answered;
+    bool tells_expunges; /* before its answer */
     uint32_t errors;
     bool closing, compressed, secure;
     bool idling; /* IDLE; its tag is idle_tag */
     struct buf idle_tag;
-    struct event wake; /* signalled by watchers: news for IDLE and NOTIFY */
+    uint64_t quiet_since_ms; /* when the last command ended */
+    struct event wake;       /* signalled by watchers: news for IDLE and NOTIFY */
     struct park park;
     str greeting;
     void (*ended)(void *arg);
@@ -95,10 +100,69 @@ static inline bool imap_has(const struct imap *x, uint32_t enabled)
     return (x->enabled & enabled) == enabled;
 }
 
+/* ---- mailboxes by name (place.c) ---- */
+/* A mailbox that the signed-in account may see, its own or another's. Holds its account open. */
+struct imap_place {
+    struct account *account;
+    uint32_t mailbox;
+    uint32_t rights; /* IMAP_RIGHTS bits that the signed-in account has here */
+    bool own;
+};
+#define IMAP_RIGHT(letter) (1u << (strchr(IMAP_RIGHTS, letter) - IMAP_RIGHTS))
+/* Any of these makes a mailbox writable: s w i t e */
+#define IMAP_RIGHTS_WRITE                                                                          \
+    (IMAP_RIGHT('s') | IMAP_RIGHT('w') | IMAP_RIGHT('i') | IMAP_RIGHT('t') | IMAP_RIGHT('e'))
+/* ERR_NOT_FOUND (also when it may not be seen), ERR_DENIED (a right of `needed` is missing). */
+enum err imap_place_find(struct imap *x, str name, uint32_t needed,
+                         struct imap_place *out) WAITS MUST;
+void imap_place_close(struct imap_place *p);
+/* The published state; NULL when it was deleted. Until the next wait. */
+const struct mailbox *imap_place_mailbox(const struct imap_place *p);
+/* The name as this session sees it (with "Other Users/…" in front where it belongs). */
+void imap_place_name(struct imap *x, struct account *a, const struct mailbox *m, struct buf *out);
+/* Attributes as LIST shows them: "\\HasNoChildren \\Sent". */
+void imap_list_attributes(struct imap *x, struct account *a, const struct mailbox *m,
+                          struct buf *out);
+
 /* ---- the selected mailbox (cmd_select.c) ---- */
 void imap_unselect(struct imap *x); /* no-op when none is selected */
+/* True while a right of the selected mailbox is held; otherwise answers NO. */
+bool imap_may(struct imap *x, uint32_t rights) WAITS;
 /* The UIDs that a sequence-set names, by x->uid; "$" too. On false the command was answered. */
 bool imap_named_uids(struct imap *x, const struct imap_seq *seq, struct set *uids) WAITS;
+/* Rows of the session's messages, copied, so that the caller may wait between two batches. */
+struct imap_gathered {
+    uint32_t seq;
+    struct message_row row;
+};
+struct imap_gather {
+    const struct set *uids;
+    size_t range; /* where the walk stands */
+    uint32_t next_uid;
+};
+/* The next rows, ascending, at most max; 0 at the end. Messages expunged meanwhile are left out. */
+size_t imap_gather(struct imap *x, struct imap_gather *g, struct imap_gathered *out, size_t max);
+
+/* The saved search result (RFC 5182); NULL: none was saved, which is the empty set. */
+const struct set *imap_search_saved(const struct imap *x);
+
+/* ---- rendering (render.c) ---- */
+uint32_t imap_flags_of(uint32_t flags); /* core's FLAG_ bits as IMAP_FLAG_ bits, and back */
+uint32_t imap_flags_to(uint32_t flags);
+/* "(\\Seen $Keyword)" */
+void imap_render_row_flags(const struct message_row *row, const struct keyword_table *keywords,
+                           struct buf *out);
+/* "* 5 FETCH (" or, with UIDONLY, "* 17 UIDFETCH ("; ends with ")" CRLF. */
+void imap_fetch_open(struct imap *x, uint32_t seq, uint32_t uid, struct buf *out);
+void imap_fetch_close(struct buf *out);
+/* An untagged FETCH with FLAGS, and UID and MODSEQ where the session wants them. */
+void imap_fetch_flags(struct imap *x, uint32_t seq, const struct message_row *row,
+                      const struct keyword_table *keywords, bool with_uid, bool with_modseq);
+/* EMAILID, THREADID, MAILBOXID (RFC 8474): "M" and sixteen hex digits, and so on. */
+void imap_render_id(char kind, uint64_t id, struct buf *out);
+
+/* The line that came during IDLE (cmd_idle.c). */
+void imap_idle_line(struct imap *x, str line) WAITS;
 
 /* ---- families with state ---- */
 void imap_search_end(struct imap *x);
