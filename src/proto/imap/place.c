@@ -44,3 +44,35 @@ void imap_list_attributes(struct imap *x, struct account *a, const struct mailbo
         buf_add(out, role);
     }
 }
+
+enum err imap_mailbox_create(struct imap *x, str name, enum mailbox_role role, uint32_t *id)
+{
+    return mailbox_create(x->account, name, role, id);
+}
+
+enum err imap_mailbox_delete(struct imap *x, str name) { return mailbox_delete(x->account, name); }
+
+enum err imap_mailbox_rename(struct imap *x, str from, str to)
+{
+    return mailbox_rename(x->account, from, to);
+}
+
+enum err imap_mailbox_subscribe(struct imap *x, str name, bool on)
+{
+    return mailbox_subscribe(x->account, name, on);
+}
+
+enum err imap_list_all(struct imap *x, const struct imap_list *args, bool lsub)
+{
+    for (size_t i = 0;; i++) {
+        const struct mailbox *m = mailbox_at(x->account, i);
+        if (!m)
+            return ERR_OK;
+        imap_list_one(x, args, lsub, x->account, m->id, m->path);
+    }
+}
+
+void imap_render_namespaces(struct imap *x, struct buf *out)
+{
+    buf_add(out, STR("* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n"));
+}

@@ -124,6 +124,21 @@ void imap_place_name(struct imap *x, struct account *a, const struct mailbox *m,
 void imap_list_attributes(struct imap *x, struct account *a, const struct mailbox *m,
                           struct buf *out);
 
+/* Operations by name, wherever the name leads; they check the rights. */
+enum err imap_mailbox_create(struct imap *x, str name, enum mailbox_role role,
+                             uint32_t *id) WAITS MUST;
+enum err imap_mailbox_delete(struct imap *x, str name) WAITS MUST;
+enum err imap_mailbox_rename(struct imap *x, str from, str to) WAITS MUST;
+enum err imap_mailbox_subscribe(struct imap *x, str name, bool on) WAITS MUST;
+/* Calls imap_list_one for every mailbox that the account may look up ('l'). */
+enum err imap_list_all(struct imap *x, const struct imap_list *args, bool lsub) WAITS MUST;
+void imap_list_one(struct imap *x, const struct imap_list *args, bool lsub, struct account *a,
+                   uint32_t id, str name); /* cmd_list.c */
+bool imap_list_matches(str pattern, str name);
+void imap_render_namespaces(struct imap *x, struct buf *out); /* the whole response */
+void imap_render_status(struct imap *x, str name, const struct mailbox *m, uint32_t items,
+                        struct buf *out);
+
 /* ---- the selected mailbox (cmd_select.c) ---- */
 void imap_unselect(struct imap *x); /* no-op when none is selected */
 /* True while a right of the selected mailbox is held; otherwise answers NO. */
