@@ -355,7 +355,7 @@ static enum err complete(struct fetch *f, struct fetch_text *t, struct mime_cold
         TRY(mime_cold_parts_of(t->scratch, &parsed, m));
     BUF_AUTO struct buf rendered = BUF_INIT(MIME_ARENA_MAX);
     if (missing & MIME_COLD_NO_ENVELOPE) {
-        TRY(mime_render_envelope(t->scratch, mime_header(&parsed, &parsed.parts[0]), &rendered));
+        TRY(mime_render_envelope(mime_header(&parsed, &parsed.parts[0]), &rendered));
         if (!arena_dup(t->scratch, buf_str(&rendered), &m->envelope))
             return ERR_LIMIT;
     }
@@ -363,7 +363,7 @@ static enum err complete(struct fetch *f, struct fetch_text *t, struct mime_cold
         if (!(missing & (extended ? MIME_COLD_NO_STRUCTURE : MIME_COLD_NO_BODY)))
             continue;
         buf_reset(&rendered);
-        TRY(mime_render_body(t->scratch, &parsed, extended, &rendered));
+        TRY(mime_render_body(&parsed, extended, &rendered));
         if (!arena_dup(t->scratch, buf_str(&rendered), extended ? &m->structure : &m->body))
             return ERR_LIMIT;
     }
