@@ -26,7 +26,8 @@ struct slow_store {
         struct store_pending *pending;
     } queue[SLOW_MAX];
     size_t n;
-    unsigned faults; /* one in so many is not answered as usual; 0: none */
+    bool queue_ends_fail; /* commits in queue shards that bring no blob: as if killed before them */
+    unsigned faults;      /* one in so many is not answered as usual; 0: none */
     uint64_t random;
     uint64_t groups, commits, largest;
 };
@@ -58,10 +59,12 @@ static void slow_one(struct slow_store *w, const struct store_commit *c, struct 
     struct store_result r = {0};
     unsigned what = w->faults ? (unsigned)(xorshift(&w->random) % w->faults) : 9;
     uint64_t kind = xorshift(&w->random) % 4;
-    enum err e = what == 0 && kind == 0   ? ERR_BUSY
-                 : what == 0 && kind == 1 ? ERR_CONFLICT
-                 : what == 0 && kind == 2 ? ERR_UNKNOWN /* and was not applied */
-                                          : store_commit(w->inner, c, &r);
+    bool queue = c->partition >= STORE_PARTITION_QUEUE && c->partition < STORE_PARTITION_ACCOUNTS;
+    enum err e = w->queue_ends_fail && queue && !c->nblobs ? ERR_IO
+                 : what == 0 && kind == 0                  ? ERR_BUSY
+                 : what == 0 && kind == 1                  ? ERR_CONFLICT
+                 : what == 0 && kind == 2                  ? ERR_UNKNOWN /* and was not applied */
+                                                           : store_commit(w->inner, c, &r);
     if (e == ERR_OK && !r.repeated)
         store_notify(&w->store, c->partition);
     if (e == ERR_OK && what == 0)
