@@ -114,6 +114,7 @@ static enum err take_option(struct command_run *r, const str *words, size_t n, s
     if (!option_known(r->row, name, &wants)) {
         command_fail(r, ERR_INVALID, "There is no option --%.*s here; usage: ", STR_ARG(name));
         command_usage(r->row, &r->error);
+        buf_add_char(&r->error, '.');
         return ERR_INVALID;
     }
     if (inlined && !wants)
@@ -140,6 +141,7 @@ static enum err check_count(struct command_run *r)
     command_fail(r, ERR_INVALID,
                  "%s; usage: ", r->nargs < min ? "An argument is missing" : "Too many arguments");
     command_usage(r->row, &r->error);
+    buf_add_char(&r->error, '.');
     return ERR_INVALID;
 }
 
