@@ -80,9 +80,9 @@ static enum err name_unescape(struct arena *a, str s, str *out)
     return sasl_text_valid(*out) ? ERR_OK : ERR_SYNTAX;
 }
 
-static bool nonce_valid(str s)
+static bool nonce_valid(str s, size_t max)
 {
-    if (!s.len || s.len > SCRAM_NONCE_MAX)
+    if (!s.len || s.len > max)
         return false;
     for (size_t i = 0; i < s.len; i++)
         if (s.data[i] < 0x21 || s.data[i] > 0x7e || s.data[i] == ',')
@@ -147,7 +147,7 @@ enum err scram_client_first_parse(struct arena *a, str msg, struct scram_client_
     /* "m=" is a mandatory extension: none is known, so it must fail (RFC 5802 5.1). */
     if (!take_attr(&rest, 'n', &user) || !take_attr(&rest, 'r', &out->nonce))
         return ERR_SYNTAX;
-    if (!nonce_valid(out->nonce) || !utf8_valid(msg))
+    if (!nonce_valid(out->nonce, SCRAM_NONCE_MAX) || !utf8_valid(msg))
         return ERR_SYNTAX;
     return name_unescape(a, user, &out->user);
 }
@@ -175,7 +175,7 @@ enum err scram_client_final_parse(struct arena *a, str msg, struct scram_client_
     if (!take_attr(&rest, 'c', &binding) || !take_attr(&rest, 'r', &out->nonce) ||
         !str_starts(proof, STR("p=")))
         return ERR_SYNTAX;
-    if (out->nonce.len > 2 * SCRAM_NONCE_MAX || !nonce_valid(str_head(out->nonce, SCRAM_NONCE_MAX)))
+    if (!nonce_valid(out->nonce, 2 * SCRAM_NONCE_MAX))
         return ERR_SYNTAX;
     TRY(decode(a, binding, SCRAM_BINDING_MAX, &out->binding));
     return decode(a, str_skip(proof, 2), 128, &out->proof);
@@ -235,7 +235,7 @@ enum err scram_server_first_parse(struct arena *a, str msg, struct scram_server_
     if (!take_attr(&msg, 'r', &out->nonce) || !take_attr(&msg, 's', &salt) ||
         !take_attr(&msg, 'i', &iterations))
         return ERR_SYNTAX;
-    if (out->nonce.len > 2 * SCRAM_NONCE_MAX || !out->nonce.len ||
+    if (!nonce_valid(out->nonce, 2 * SCRAM_NONCE_MAX) ||
         !num_parse_u64(iterations, SCRAM_ITERATIONS_MAX, &n) || !n)
         return ERR_SYNTAX;
     out->iterations = (uint32_t)n;

@@ -42,10 +42,7 @@ static enum err parse_body(struct param_context *c)
     return ERR_OK;
 }
 
-static enum err parse_flag(struct param_context *c)
-{
-    return c->has_value ? ERR_SYNTAX : ERR_OK;
-}
+static enum err parse_flag(struct param_context *c) { return c->has_value ? ERR_SYNTAX : ERR_OK; }
 
 static enum err parse_ret(struct param_context *c)
 {

@@ -82,10 +82,7 @@ void smtp_reply_reader_reset(struct smtp_reply_reader *r)
     *r = (struct smtp_reply_reader){.text = text};
 }
 
-void smtp_reply_reader_free(struct smtp_reply_reader *r)
-{
-    buf_free(&r->text);
-}
+void smtp_reply_reader_free(struct smtp_reply_reader *r) { buf_free(&r->text); }
 
 enum err smtp_reply_reader_add(struct smtp_reply_reader *r, str line)
 {
