@@ -129,6 +129,14 @@ static enum err take_word(struct scan *s, const char *more, str *out)
     return n ? ERR_OK : ERR_SYNTAX;
 }
 
+/* Names are ASCII and never quoted. */
+static enum err take_name(struct scan *s, str *out)
+{
+    TRY(take_word(s, "", out));
+    bool quoted = s->rest.data != out->data + out->len;
+    return !quoted && utf8_is_ascii(*out) ? ERR_OK : ERR_SYNTAX;
+}
+
 static bool at_result_end(struct scan *s) { return !s->rest.len || s->rest.data[0] == ';'; }
 
 /* ptype "." property "=" value, any number; and reason= before them. */
@@ -137,11 +145,11 @@ static enum err take_properties(struct scan *s, struct authres_result *out)
     size_t cap = 0;
     while (skip_cfws(s) && !at_result_end(s)) {
         str name, type, property, value;
-        TRY(take_word(s, "", &name));
+        TRY(take_name(s, &name));
         bool dotted = str_cut(name, '.', &type, &property);
         if (!dotted && accept(s, '.')) { /* white space and comments may stand around the dot */
             dotted = true;
-            TRY(take_word(s, "", &property));
+            TRY(take_name(s, &property));
         }
         if (!accept(s, '='))
             return ERR_SYNTAX;
@@ -173,9 +181,9 @@ static enum err take_result(struct scan *s, struct authres_result *out)
 {
     str version;
     *out = (struct authres_result){0};
-    TRY(take_word(s, "", &out->method));
+    TRY(take_name(s, &out->method));
     if (accept(s, '/')) /* method version */
-        TRY(take_word(s, "", &version));
+        TRY(take_name(s, &version));
     if (!accept(s, '='))
         return str_eq_nocase(out->method, STR("none")) ? ERR_OK : ERR_SYNTAX;
     TRY(take_word(s, "", &out->result));

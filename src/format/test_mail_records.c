@@ -93,7 +93,9 @@ static void test_authres_id_of_malformed(void **state)
                                       "mx.test x y",
                                       "mx.test; (open",
                                       "mx.test; dkim=pass header=x",
-                                      "mx.test; a=b \"c"};
+                                      "mx.test; a=b \"c",
+                                      "mx.test; a=b c.\xff=d",
+                                      "mx.test; \"a\"=b"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         assert_int_equal(authres_parse(&arena, str_c(bad[i]), &r), ERR_SYNTAX);
         assert_str(r.id, "mx.test");
