@@ -131,22 +131,18 @@ static enum err replay_record(void *arg, const struct record_view *v)
     return r->unapplied >= BATCH_BYTES ? replay_apply(r, v->offset + v->header.length) : ERR_OK;
 }
 
-/* Does a good record behind `from` claim that `from` had been flushed? */
-static enum err lost_inside(struct embedded *e, struct segment *s, uint64_t from, bool *lost)
+/* Does a good record behind `from` claim that `at_least` had been flushed? */
+static enum err lost_inside(struct embedded *e, struct segment *s, uint64_t from,
+                            uint64_t at_least, bool *lost)
 {
     str all;
     uint64_t size = atomic_load(&s->size);
-    *lost = false;
     TRY(segment_map(&e->segments, s, 0, size, &all));
-    for (uint64_t at = from + 8; at + RECORD_HEADER <= size; at += 8) {
+    for (uint64_t at = from; at + RECORD_HEADER <= size && !*lost; at += 8) {
         struct record_header h;
-        if (memcmp(all.data + at, "PHJR", 4) != 0 ||
-            record_header_read((const uint8_t *)all.data + at, s->salt, &h) != ERR_OK)
-            continue;
-        if (h.durable > position_of(s->number, from)) {
-            *lost = true;
-            return ERR_OK;
-        }
+        if (memcmp(all.data + at, "PHJR", 4) == 0 &&
+            record_header_read((const uint8_t *)all.data + at, s->salt, &h) == ERR_OK)
+            *lost = h.durable >= at_least;
     }
     return ERR_OK;
 }
@@ -181,7 +177,7 @@ static enum err cut_tail(struct embedded *e, struct segment *s, uint64_t end)
     if (size == end)
         return ERR_OK;
     bool lost = false;
-    TRY(lost_inside(e, s, end, &lost));
+    TRY(lost_inside(e, s, end + 8, position_of(s->number, end) + 1, &lost));
     if (lost)
         return stop_at(s, end);
     e->stats.cut_bytes += size - end;
@@ -199,6 +195,27 @@ static enum err cut_tail(struct embedded *e, struct segment *s, uint64_t end)
     return err;
 }
 
+/* A segment's end is on disk before the first record of the next is written. So without an end,
+ * any good record behind it proves damage, and without one what follows is a rotation that a crash
+ * interrupted: it goes. */
+static enum err drop_behind(struct embedded *e, struct segment *s, uint64_t end)
+{
+    bool lost = false;
+    for (size_t i = 0; i < e->segments.count; i++) {
+        struct segment *x = e->segments.all[i];
+        if (!x->cold && x->number > s->number && has_records(x))
+            TRY(lost_inside(e, x, SEGMENT_HEADER, 0, &lost));
+    }
+    if (lost)
+        return stop_at(s, end);
+    for (size_t i = e->segments.count; i-- > 0 && !e->store.read_only;) {
+        struct segment *x = e->segments.all[i];
+        if (!x->cold && x->number > s->number)
+            TRY(segment_drop(&e->segments, x->number));
+    }
+    return ERR_OK;
+}
+
 static enum err replay_segment(struct replay *r, struct segment *s, uint64_t offset)
 {
     struct embedded *e = r->e;
@@ -213,8 +230,11 @@ static enum err replay_segment(struct replay *r, struct segment *s, uint64_t off
     if (err != ERR_OK && !r->bad)
         return err;
     TRY(replay_apply(r, end));
-    if (!is_last_hot(e, s))
-        return r->ended ? ERR_OK : stop_at(s, end);
+    bool last = is_last_hot(e, s);
+    if (!last && r->ended)
+        return ERR_OK;
+    if (!last)
+        TRY(drop_behind(e, s, end));
     e->end = end;
     return cut_tail(e, s, end);
 }
