@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,8 @@ void loop_close(struct loop *l)
     if (!l)
         return;
     assert(!l->running && list_empty(&l->all));
+    while (__atomic_load_n(&l->posting, __ATOMIC_ACQUIRE))
+        sched_yield(); /* another thread is in the last steps of loop_post */
     loop_unregister(l);
     if (l->alt_stack) {
         sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
@@ -170,12 +173,15 @@ static void loop_wake(struct loop *l)
 
 void loop_post(struct loop *l, struct loop_task *task)
 {
+    /* The task may end the loop's work before this call is over: loop_close waits for us. */
+    __atomic_fetch_add(&l->posting, 1, __ATOMIC_RELAXED);
     struct loop_task *head = __atomic_load_n(&l->posted, __ATOMIC_RELAXED);
     do {
         task->next = head;
     } while (!__atomic_compare_exchange_n(&l->posted, &head, task, true, __ATOMIC_SEQ_CST,
                                           __ATOMIC_RELAXED));
     loop_wake(l);
+    __atomic_fetch_sub(&l->posting, 1, __ATOMIC_RELEASE);
 }
 
 void loop_stop(struct loop *l)

@@ -93,6 +93,7 @@ struct loop {
     struct stack_pool stacks;
     struct loop_task *posted; /* atomic, newest first */
     uint32_t asleep;          /* atomic: a poster must write wake_fd */
+    uint32_t posting;         /* atomic: threads inside loop_post */
     uint32_t stop;            /* atomic */
     bool running, canceling, starved;
     uint64_t slices_late;
