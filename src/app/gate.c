@@ -39,6 +39,7 @@ struct gate_socket {
 struct gate {
     struct server *server;
     char name[24];
+    uint32_t number;
     struct loop *loop;
     struct fiber_group group;
     struct ipc_link parent;
@@ -371,8 +372,8 @@ static enum err gate_open(struct gate *g, int control)
     for (uint32_t i = 0; i < SOCKETS_MAX; i++)
         g->sockets[i].fd = -1;
     for (uint32_t i = 0; i < SOCKETS_MAX; i++) {
-        if (s->sockets[i].fd >= 0)
-            TRY(socket_open(g, i, s->sockets[i].kind, s->sockets[i].fd));
+        if (server_socket_fd(&s->sockets[i], g->number) >= 0)
+            TRY(socket_open(g, i, s->sockets[i].kind, server_socket_fd(&s->sockets[i], g->number)));
     }
     return fiber_start(&g->group, "ready", say_ready, g);
 }
@@ -383,7 +384,7 @@ int gate_main(struct server *s, uint32_t number, int control)
     struct gate *g = ARENA_NEW(&arena, struct gate);
     if (!g)
         return 1;
-    *g = (struct gate){.server = s, .arena = arena};
+    *g = (struct gate){.server = s, .number = number, .arena = arena};
     snprintf(g->name, sizeof(g->name), "g%u", number);
     enum err e = role_enter(ROLE_GATE, s);
     if (e == ERR_OK)

@@ -71,6 +71,17 @@ struct start {
     int parent_end, child_end;
 };
 
+static void keep_own_socket(struct server_socket *k, bool gate, uint32_t number)
+{
+    int own = gate ? server_socket_fd(k, number) : -1;
+    if (k->fd != own)
+        file_close(&k->fd);
+    for (size_t i = 0; i < GATES_MAX; i++) {
+        if (k->more[i] != own)
+            file_close(&k->more[i]);
+    }
+}
+
 /* A child keeps what its role needs of the descriptors and secrets that it inherits, nothing else.
  */
 static void keep_own(struct start *start)
@@ -83,12 +94,13 @@ static void keep_own(struct start *start)
         if (c->linked)
             file_close(&c->link.fd);
     }
-    if (start->child->role == ROLE_GATE) {
+    bool gate = start->child->role == ROLE_GATE;
+    for (size_t i = 0; i < SOCKETS_MAX; i++)
+        keep_own_socket(&s->sockets[i], gate, start->child->number);
+    if (gate) {
         file_close(&s->control_fd);
         return;
     }
-    for (size_t i = 0; i < SOCKETS_MAX; i++)
-        file_close(&s->sockets[i].fd);
     tls_server_close(s->tls);
     s->tls = NULL;
 }
@@ -226,8 +238,10 @@ static enum err tell_gate(struct parent *p, struct child *gate, int config, int 
         if (closed[i])
             one = ipc_gate_unlisten(&gate->link, &(struct ipc_gate_unlisten_args){i}, NULL, &ur);
         if (k->fd >= 0 && (opened[i] || listener_rows[k->kind].implicit_tls))
-            one = ipc_gate_listen(&gate->link, &(struct ipc_gate_listen_args){k->kind, i, k->fd},
-                                  NULL, &lr);
+            one = ipc_gate_listen(
+                &gate->link,
+                &(struct ipc_gate_listen_args){k->kind, i, server_socket_fd(k, gate->number)}, NULL,
+                &lr);
         if (one != ERR_OK && (opened[i] || closed[i]))
             LOG_WARN("parent", "socket %s not taken role=%s: %s", k->text, gate->name,
                      err_text(one));
@@ -509,6 +523,7 @@ static void await_end(struct parent *p, enum role r, uint64_t deadline_ms) WAITS
 static void end_all(struct parent *p) WAITS
 {
     LOG_INFO("parent", "ending");
+    server_stop_listening(p->server);
     for (uint32_t i = 0; i < p->server->ngates; i++) {
         struct child *g = &p->gates[i];
         struct ipc_gate_stop_results r;

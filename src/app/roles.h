@@ -41,8 +41,13 @@ struct server_socket {
     enum listener_kind kind;
     struct config_listen where; /* its slices live in the config that named it */
     char text[120];             /* "smtp *:25", for comparing and the log */
-    int fd;                     /* -1: free slot */
+    int fd;                     /* -1: free slot; the first gate's, and of a path everybody's */
+    int more[GATES_MAX];        /* the other gates' own, by number; or -1 */
 };
+static inline int server_socket_fd(const struct server_socket *k, uint32_t gate)
+{
+    return gate > 0 && k->more[gate] >= 0 ? k->more[gate] : k->fd;
+}
 
 /* What the parent has made and its children inherit when they are forked. */
 struct server {

@@ -99,6 +99,27 @@ static void socket_text(const struct config_listen *where, enum listener_kind ki
     snprintf(out, size, "%s %.*s", listener_rows[kind].name, STR_ARG(buf_str(&at)));
 }
 
+static void socket_close(struct server_socket *k)
+{
+    file_close(&k->fd);
+    for (size_t i = 0; i < GATES_MAX; i++)
+        file_close(&k->more[i]);
+}
+
+/* A socket for each gate, so that the kernel spreads the connections over them. */
+static enum err bind_port(const struct server *s, struct server_socket *k)
+{
+    TRY(sock_listen(&k->where.address, BACKLOG, &k->fd));
+    for (uint32_t i = 1; i < s->ngates; i++) {
+        enum err e = sock_listen_more(&k->where.address, BACKLOG, &k->more[i]);
+        if (e != ERR_OK) { /* the gates share the first, then */
+            LOG_WARN("parent", "%s: gates share a socket: %s", k->text, err_text(e));
+            break;
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err socket_bind(struct server *s, struct server_socket *k, struct buf *error)
 {
     ARENA_AUTO struct arena arena = ARENA_INIT(16384);
@@ -106,7 +127,7 @@ static enum err socket_bind(struct server *s, struct server_socket *k, struct bu
     if (!str_empty(k->where.path))
         e = sock_listen_unix(server_path(s, k->where.path, &arena), BACKLOG, &k->fd);
     else
-        e = sock_listen(&k->where.address, BACKLOG, &k->fd);
+        e = bind_port(s, k);
     if (e == ERR_OK)
         return ERR_OK;
     k->fd = -1;
@@ -140,6 +161,8 @@ static enum err want_one(struct server *s, enum listener_kind kind,
                          bool opened[SOCKETS_MAX], struct buf *error)
 {
     struct server_socket next = {.kind = kind, .where = *where, .fd = -1};
+    for (size_t i = 0; i < GATES_MAX; i++)
+        next.more[i] = -1;
     socket_text(where, kind, next.text, sizeof(next.text));
     struct server_socket *k = find_socket(s, next.text);
     if (!k) {
@@ -184,10 +207,10 @@ enum err server_sockets(struct server *s, bool opened[SOCKETS_MAX], bool closed[
     }
     for (size_t i = 0; i < SOCKETS_MAX; i++) {
         if (e != ERR_OK && opened[i])
-            file_close(&s->sockets[i].fd);
+            socket_close(&s->sockets[i]);
         closed[i] = e == ERR_OK && s->sockets[i].fd >= 0 && !wanted[i];
         if (closed[i])
-            file_close(&s->sockets[i].fd);
+            socket_close(&s->sockets[i]);
     }
     return e;
 }
@@ -231,8 +254,11 @@ static enum err open_control(struct server *s, struct buf *error)
 
 void server_init(struct server *s)
 {
-    for (size_t i = 0; i < SOCKETS_MAX; i++)
+    for (size_t i = 0; i < SOCKETS_MAX; i++) {
         s->sockets[i].fd = -1;
+        for (size_t g = 0; g < GATES_MAX; g++)
+            s->sockets[i].more[g] = -1;
+    }
     s->control_fd = -1;
 }
 
@@ -256,15 +282,21 @@ enum err server_open(struct server *s, struct buf *error)
     return server_sockets(s, opened, closed, error);
 }
 
-void server_close(struct server *s)
+void server_stop_listening(struct server *s)
 {
     ARENA_AUTO struct arena arena = ARENA_INIT(16384);
     for (size_t i = 0; i < SOCKETS_MAX; i++) {
         struct server_socket *k = &s->sockets[i];
         if (k->fd >= 0 && !str_empty(k->where.path))
             (void)!file_remove(AT_FDCWD, server_path(s, k->where.path, &arena));
-        file_close(&k->fd);
+        socket_close(k);
     }
+}
+
+void server_close(struct server *s)
+{
+    ARENA_AUTO struct arena arena = ARENA_INIT(16384);
+    server_stop_listening(s);
     if (s->control_fd >= 0)
         (void)!file_remove(AT_FDCWD, server_path(s, STR(CONTROL_SOCKET_NAME), &arena));
     file_close(&s->control_fd);

@@ -12,6 +12,7 @@ void server_init(struct server *s); /* nothing is open */
 /* Over s->config, s->data_dir: counts of gates and threads, the service user, the data folder, the
  * control socket, sockets, certificates. */
 enum err server_open(struct server *s, struct buf *error) MUST;
+void server_stop_listening(struct server *s); /* the gates still have theirs */
 void server_close(struct server *s);
 
 /* Reads and parses a configuration file. */

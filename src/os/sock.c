@@ -91,21 +91,38 @@ static void sock_flag(int fd, int level, int name, int value)
     (void)r; /* a hint: on a Unix socket it means nothing */
 }
 
-enum err sock_listen(struct address *at, int backlog, int *fd)
+/* join: before bind it joins who is there; after it, it lets others join, and a port that somebody
+ * else holds is still refused. */
+static enum err listen_on(const struct address *at, int backlog, bool join, int *fd)
 {
     union sockaddr_any sa;
     socklen_t len = sockaddr_of(at, &sa);
     FD_AUTO int s = -1;
     TRY(sock_new(sa.any.sa_family, &s));
     sock_flag(s, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (join)
+        sock_flag(s, SOL_SOCKET, SO_REUSEPORT, 1);
     if (at->family == 6)
         sock_flag(s, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    if (bind(s, &sa.any, len) != 0 || listen(s, backlog) != 0)
+    if (bind(s, &sa.any, len) != 0)
         return sys_err(errno);
-    TRY(sock_local(s, at));
+    sock_flag(s, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (listen(s, backlog) != 0)
+        return sys_err(errno);
     *fd = s;
     s = -1;
     return ERR_OK;
+}
+
+enum err sock_listen(struct address *at, int backlog, int *fd)
+{
+    TRY(listen_on(at, backlog, false, fd));
+    return sock_local(*fd, at);
+}
+
+enum err sock_listen_more(const struct address *at, int backlog, int *fd)
+{
+    return listen_on(at, backlog, true, fd);
 }
 
 /* A socket file that nobody listens behind is left from a killed process. */

@@ -23,6 +23,9 @@ bool address_in(const struct address *a, const struct address *net, unsigned pre
 /* port 0: a free one, filled in. ERR_EXISTS when it is taken, ERR_DENIED. Family 6 listens for IPv6
  * only. */
 enum err sock_listen(struct address *at, int backlog, int *fd) MUST;
+/* One more socket on a port that sock_listen of this user holds: the kernel spreads connections
+ * over them, so that each process with one of its own gets its share. */
+enum err sock_listen_more(const struct address *at, int backlog, int *fd) MUST;
 enum err sock_listen_unix(str path, int backlog, int *fd) MUST; /* replaces a dead socket file */
 /* Lets other fibers run now and then also when connections keep coming. ERR_LIMIT: no descriptor is
  * free; the connection stays in the backlog. */
