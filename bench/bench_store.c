@@ -2,9 +2,9 @@
  *
  * bench_store: how much of the disk's own limit the embedded engine reaches.
  *   bench_store FOLDER [seconds] [limit|store|scan|open]
- * The limit: threads append 30 KB records to one preallocated file, a leader writes and flushes what
- * has gathered (group commit), nothing else is done. The store: the same bytes as blobs of commits
- * with 7 rows, to an account of the thread's own or (chain) all to one.
+ * The limit: threads append 30 KB records to one preallocated file, a leader writes and flushes
+ * what has gathered (group commit), nothing else is done. The store: the same bytes as blobs of
+ * commits with 7 rows, to an account of the thread's own or (chain) all to one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -95,8 +95,8 @@ static bool one_account;
 static void fill_keys(char keys[7][24], struct store_op *ops, unsigned t, uint64_t n)
 {
     for (int k = 0; k < 7; k++) {
-        int len = snprintf(keys[k], sizeof keys[k], "%c%08u%08llu", 'a' + k, t,
-                           (unsigned long long)n);
+        int len =
+            snprintf(keys[k], sizeof keys[k], "%c%08u%08llu", 'a' + k, t, (unsigned long long)n);
         ops[k] = (struct store_op){STORE_PUT, str_of(keys[k], (size_t)len), str_of(body, 60), 0};
     }
     ops[6] = (struct store_op){STORE_ADD, STR("count"), STR_NONE, 1};
@@ -109,11 +109,14 @@ static void *store_thread(void *arg)
     struct store_op ops[7];
     for (uint64_t n = 0; clock_mono_ms() < deadline; n++) {
         fill_keys(keys, ops, t, n);
-        struct store_blob_new b = {.id = blob_id_new(), .data = str_of(body, BODY), .fd = -1,
-                                   .len = BODY};
+        struct store_blob_new b = {
+            .id = blob_id_new(), .data = str_of(body, BODY), .fd = -1, .len = BODY};
         struct store_commit c = {.partition = STORE_PARTITION_ACCOUNTS + (one_account ? 0 : t),
-                                 .expect_version = STORE_ANY_VERSION, .ops = ops, .nops = 7,
-                                 .blobs = &b, .nblobs = 1};
+                                 .expect_version = STORE_ANY_VERSION,
+                                 .ops = ops,
+                                 .nops = 7,
+                                 .blobs = &b,
+                                 .nblobs = 1};
         enum err e = store_commit(store, &c, NULL);
         if (e != ERR_OK)
             die("commit", e);
@@ -181,8 +184,8 @@ static void scan_rate(void)
     char from[STORE_KEY_MAX + 1] = "a";
     size_t len = 1;
     for (int page = 0; page < 10; page++) {
-        struct store_scan q = {STORE_PARTITION_ACCOUNTS, str_of(from, len), STR("g"), false,
-                               STORE_PAGE_MAX, false};
+        struct store_scan q = {
+            STORE_PARTITION_ACCOUNTS, str_of(from, len), STR("g"), false, STORE_PAGE_MAX, false};
         if (store_scan(store, &q, count_row, &bytes, &last) != ERR_OK || last.len == 0)
             break;
         memcpy(from, last.bytes, last.len);

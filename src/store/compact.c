@@ -40,8 +40,7 @@ static enum err submit_moves(struct embedded *e, const struct plan_move *moves, 
         return ERR_NOMEM;
     }
     memcpy(bytes + RECORD_HEADER, meta.data, meta.len);
-    *w = (struct work){.type = RECORD_MOVE,
-                       .enc = {bytes, (uint32_t)length, (uint32_t)meta.len}};
+    *w = (struct work){.type = RECORD_MOVE, .enc = {bytes, (uint32_t)length, (uint32_t)meta.len}};
     overlay_txn_init(&w->txn);
     return journal_run(e, w);
 }
@@ -74,8 +73,8 @@ static enum err cold_room(struct compaction *c, uint64_t length)
     if (c->to != NULL && c->end + length <= c->to->capacity)
         return ERR_OK;
     TRY(cold_close(c));
-    TRY(segment_create(&c->e->segments, true,
-                       MAX(c->e->segment_bytes, SEGMENT_HEADER + length), &c->to));
+    TRY(segment_create(&c->e->segments, true, MAX(c->e->segment_bytes, SEGMENT_HEADER + length),
+                       &c->to));
     c->end = SEGMENT_HEADER;
     return ERR_OK;
 }
@@ -106,8 +105,10 @@ static enum err cold_write(struct compaction *c, struct cold_blob *cold, str sto
     char *h = buf_reserve(&c->record, RECORD_HEADER);
     if (h == NULL)
         return ERR_NOMEM;
-    struct record_header header = {.type = RECORD_BLOB, .format = RECORD_FORMAT,
-                                   .length = (uint32_t)end, .meta_length = (uint32_t)meta.len,
+    struct record_header header = {.type = RECORD_BLOB,
+                                   .format = RECORD_FORMAT,
+                                   .length = (uint32_t)end,
+                                   .meta_length = (uint32_t)meta.len,
                                    .meta_crc = code_crc32c(0, meta.data, meta.len)};
     record_header_write(&header, c->to->salt, (uint8_t *)h);
     buf_commit(&c->record, RECORD_HEADER);
@@ -142,10 +143,15 @@ static enum err move_blob(struct compaction *c, const struct blob_id *id, uint64
     if (!buf_ok(&stored))
         return ERR_NOMEM;
     TRY(cold_write(c, &cold, buf_str(&stored)));
-    c->moves[c->nmoves++] = (struct plan_move){
-        .id = *id, .old_segment = r.segment, .old_offset = r.offset,
-        .to = {.codec = cold.codec, .segment = c->to->number, .offset = cold.at,
-               .stored = cold.stored, .length = r.length, .crc = r.crc}};
+    c->moves[c->nmoves++] = (struct plan_move){.id = *id,
+                                               .old_segment = r.segment,
+                                               .old_offset = r.offset,
+                                               .to = {.codec = cold.codec,
+                                                      .segment = c->to->number,
+                                                      .offset = cold.at,
+                                                      .stored = cold.stored,
+                                                      .length = r.length,
+                                                      .crc = r.crc}};
     return c->nmoves == MOVES_MAX ? moves_commit(c) : ERR_OK;
 }
 

@@ -399,7 +399,10 @@ static void blobs_from_memory_and_files(void **state)
     assert_int_equal(file_write_all_at(fd, 0, big, big_len), ERR_OK);
     struct store_blob_new b[] = {
         {.id = blob_id_new(), .data = STR("a message"), .fd = -1, .len = 9},
-        {.id = blob_id_new(), .prefix = STR("Return-Path: <>\r\n"), .data = STR("body"), .fd = -1,
+        {.id = blob_id_new(),
+         .prefix = STR("Return-Path: <>\r\n"),
+         .data = STR("body"),
+         .fd = -1,
          .len = 4},
         {.id = blob_id_new(), .prefix = STR("Head"), .fd = fd, .len = big_len},
         {.id = blob_id_new(), .fd = fd, .len = 1000},
@@ -551,8 +554,8 @@ static atomic_uint hammered;
 static void hammer_blob(unsigned seed, struct store_commit *c, struct store_blob_new *b)
 {
     static const char body[5000] = "a message body";
-    *b = (struct store_blob_new){.id = blob_id_new(), .data = {body, sizeof body - seed % 100},
-                                 .fd = -1};
+    *b = (struct store_blob_new){
+        .id = blob_id_new(), .data = {body, sizeof body - seed % 100}, .fd = -1};
     b->len = b->data.len;
     c->blobs = b;
     c->nblobs = 1;
@@ -563,7 +566,8 @@ static void *hammer(void *arg)
     unsigned seed = (unsigned)(uintptr_t)arg;
     struct blob_id mine = BLOB_NONE;
     for (unsigned i = 0; i < ROUNDS; i++) {
-        char from = (char)('a' + rand_r(&seed) % COUNTERS), to = (char)('a' + (from + 1) % COUNTERS);
+        char from = (char)('a' + rand_r(&seed) % COUNTERS),
+             to = (char)('a' + (from + 1) % COUNTERS);
         int64_t n = rand_r(&seed) % 100;
         struct store_op ops[] = {{STORE_ADD, str_of(&from, 1), STR_NONE, -n},
                                  {STORE_ADD, str_of(&to, 1), STR_NONE, n}};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The embedded engine: opening, closing, reads, and the keeper that looks after it in the background.
+ * The embedded engine: opening, closing, reads, and the keeper that looks after it in the
+ * background.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,9 @@ static enum err embedded_submit(struct store *s, const struct store_commit *c,
     struct work *w = calloc(1, sizeof *w);
     if (w == NULL)
         return ERR_NOMEM;
-    *w = (struct work){.pending = p, .type = RECORD_COMMIT, .partition = c->partition,
+    *w = (struct work){.pending = p,
+                       .type = RECORD_COMMIT,
+                       .partition = c->partition,
                        .expect_version = c->expect_version};
     overlay_txn_init(&w->txn);
     enum err e = encode_commit(c, &w->enc);

@@ -2,12 +2,11 @@
  *
  * embedded: the inside of the embedded engine, for its own files. See docs/store.md.
  *
- * A commit passes three stages, each with at most one thread in it, so that group N is applied while
- * N + 1 is flushed and N + 2 is written:
- *   write: takes the queue; plans each commit against index and overlay; one pwritev
- *   flush: one fdatasync for everything written; a failure ends the process
- *   apply: one batch of the index a group, with the journal position; then the answers
- * The stages are run by workers, or by the committing thread itself when nobody else is at work.
+ * A commit passes three stages, each with at most one thread in it, so that group N is applied
+ * while N + 1 is flushed and N + 2 is written: write: takes the queue; plans each commit against
+ * index and overlay; one pwritev flush: one fdatasync for everything written; a failure ends the
+ * process apply: one batch of the index a group, with the journal position; then the answers The
+ * stages are run by workers, or by the committing thread itself when nobody else is at work.
  */
 #ifndef STORE_EMBEDDED_H
 #define STORE_EMBEDDED_H
@@ -65,12 +64,12 @@ struct embedded {
     pthread_t workers[WORKERS], keeper;
     unsigned nworkers;
     bool has_keeper;
-    pthread_cond_t keep; /* wakes the keeper */
+    pthread_cond_t keep;        /* wakes the keeper */
     pthread_mutex_t compacting; /* held: no segment is dropped or made cold */
 
     struct segment *current; /* the write stage's, held */
     uint64_t end, sequence;
-    _Atomic uint64_t durable; /* position */
+    _Atomic uint64_t durable;  /* position */
     struct index_batch *batch; /* the apply stage's */
     uint64_t unflushed_bytes;
     bool given_up; /* closed while the index took no rows: the next open replays them */

@@ -41,7 +41,7 @@ struct store {
     const struct store_engine *engine;
     bool read_only;
     pthread_mutex_t watch_lock;
-    struct map watches;  /* partition -> struct watch_list */
+    struct map watches; /* partition -> struct watch_list */
     atomic_size_t nwatches;
 };
 

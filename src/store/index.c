@@ -151,15 +151,9 @@ struct index_batch *index_batch_new(void)
     return (struct index_batch *)rocksdb_writebatch_create();
 }
 
-void index_batch_free(struct index_batch *b)
-{
-    rocksdb_writebatch_destroy(BATCH(b));
-}
+void index_batch_free(struct index_batch *b) { rocksdb_writebatch_destroy(BATCH(b)); }
 
-void index_batch_clear(struct index_batch *b)
-{
-    rocksdb_writebatch_clear(BATCH(b));
-}
+void index_batch_clear(struct index_batch *b) { rocksdb_writebatch_clear(BATCH(b)); }
 
 void index_batch_put(struct index_batch *b, str key, str value)
 {

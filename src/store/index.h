@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * index: the ordered rows on disk: RocksDB, its write-ahead log off. One column family; the bytes in
- * memory are bounded by one cache and two small write buffers. All calls from any thread.
+ * index: the ordered rows on disk: RocksDB, its write-ahead log off. One column family; the bytes
+ * in memory are bounded by one cache and two small write buffers. All calls from any thread.
  */
 #ifndef STORE_INDEX_H
 #define STORE_INDEX_H
@@ -36,6 +36,6 @@ enum err index_iter_free(struct index_iter *it); /* ERR_IO when it ended by a fa
 
 enum err index_flush(struct index *x, bool wait) MUST;
 enum err index_checkpoint(struct index *x, str dir) MUST; /* dir must not exist */
-enum err index_verify(struct index *x) MUST; /* reads all rows with their checksums */
+enum err index_verify(struct index *x) MUST;              /* reads all rows with their checksums */
 
 #endif

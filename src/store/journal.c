@@ -162,8 +162,8 @@ static void group_apply(struct embedded *e, struct group *g)
     if (g->end > g->begin) {
         struct row_key k = row_position();
         BUF_AUTO struct buf row = BUF_INIT(64);
-        row_write_position(&row, &(struct position_row){
-                                     position_of(g->segment->number, g->end), g->sequence});
+        row_write_position(
+            &row, &(struct position_row){position_of(g->segment->number, g->end), g->sequence});
         index_batch_txn(e->batch, &all);
         index_batch_put(e->batch, row_str(&k), buf_str(&row));
         if (!write_patiently(e, g)) {

@@ -81,8 +81,10 @@ static enum err end_segment(struct embedded *e)
 {
     uint8_t h[RECORD_HEADER];
     struct segment *s = e->current;
-    record_header_write(&(struct record_header){.type = RECORD_END, .format = RECORD_FORMAT,
-                                                .length = RECORD_HEADER, .sequence = e->sequence,
+    record_header_write(&(struct record_header){.type = RECORD_END,
+                                                .format = RECORD_FORMAT,
+                                                .length = RECORD_HEADER,
+                                                .sequence = e->sequence,
                                                 .durable = atomic_load(&e->durable),
                                                 .wall_ms = clock_wall_ms()},
                         s->salt, h);
@@ -134,21 +136,30 @@ static enum err plan_work(struct embedded *e, struct work *w)
 {
     if (w->type == RECORD_MOVE)
         return plan_moves(&e->planner, &w->txn, encoded_meta(&w->enc));
-    struct plan_input in = {.partition = w->partition, .meta = encoded_meta(&w->enc),
-                            .segment = e->current->number, .offset = e->end,
-                            .wall_ms = clock_wall_ms(), .expect_version = w->expect_version,
-                            .expects = w->expects, .nexpects = w->nexpects};
+    struct plan_input in = {.partition = w->partition,
+                            .meta = encoded_meta(&w->enc),
+                            .segment = e->current->number,
+                            .offset = e->end,
+                            .wall_ms = clock_wall_ms(),
+                            .expect_version = w->expect_version,
+                            .expects = w->expects,
+                            .nexpects = w->nexpects};
     return plan_commit(&e->planner, &w->txn, &in, &w->out);
 }
 
 static void place(struct embedded *e, struct work *w)
 {
-    struct record_header h = {.type = w->type, .format = RECORD_FORMAT, .length = w->enc.length,
-                              .meta_length = w->enc.meta_length, .partition = w->partition,
-                              .version = w->out.version, .sequence = e->sequence++,
-                              .durable = atomic_load(&e->durable), .wall_ms = clock_wall_ms(),
-                              .meta_crc = code_crc32c(0, w->enc.bytes + RECORD_HEADER,
-                                                      w->enc.meta_length)};
+    struct record_header h = {.type = w->type,
+                              .format = RECORD_FORMAT,
+                              .length = w->enc.length,
+                              .meta_length = w->enc.meta_length,
+                              .partition = w->partition,
+                              .version = w->out.version,
+                              .sequence = e->sequence++,
+                              .durable = atomic_load(&e->durable),
+                              .wall_ms = clock_wall_ms(),
+                              .meta_crc =
+                                  code_crc32c(0, w->enc.bytes + RECORD_HEADER, w->enc.meta_length)};
     record_header_write(&h, e->current->salt, (uint8_t *)w->enc.bytes);
     e->end += w->enc.length;
 }

@@ -46,10 +46,7 @@ static void blob_release(struct memory_blob *b)
         free(b);
 }
 
-static str blob_key(const struct blob_id *id)
-{
-    return str_of(id->bytes, sizeof id->bytes);
-}
+static str blob_key(const struct blob_id *id) { return str_of(id->bytes, sizeof id->bytes); }
 
 static enum err blobs_keep(struct memory *m, const struct encoded *e)
 {
@@ -111,9 +108,12 @@ static enum err commit_locked(struct memory *m, const struct store_commit *c,
 {
     struct overlay_txn t;
     overlay_txn_init(&t);
-    struct plan_input in = {.partition = c->partition, .meta = encoded_meta(enc),
-                            .wall_ms = clock_wall_ms(), .expect_version = c->expect_version,
-                            .expects = c->expects, .nexpects = c->nexpects};
+    struct plan_input in = {.partition = c->partition,
+                            .meta = encoded_meta(enc),
+                            .wall_ms = clock_wall_ms(),
+                            .expect_version = c->expect_version,
+                            .expects = c->expects,
+                            .nexpects = c->nexpects};
     enum err e = plan_commit(&m->planner, &t, &in, out);
     if (e == ERR_OK && !out->repeated)
         e = blobs_keep(m, enc);
@@ -283,10 +283,7 @@ static enum err memory_compact(struct store *s, unsigned live_percent)
     return ERR_OK; /* a freed blob's memory is free at once */
 }
 
-static enum err memory_backup(struct store *s, str to_dir)
-{
-    return ERR_UNSUPPORTED;
-}
+static enum err memory_backup(struct store *s, str to_dir) { return ERR_UNSUPPORTED; }
 
 /* One row at a time is checked under the lock, so that commits go on between them. */
 static enum err memory_check(struct store *s, store_finding_fn *finding, void *arg)

@@ -26,10 +26,7 @@ void overlay_close(struct overlay *o)
     pthread_mutex_destroy(&o->lock);
 }
 
-void overlay_txn_init(struct overlay_txn *t)
-{
-    list_init(&t->entries);
-}
+void overlay_txn_init(struct overlay_txn *t) { list_init(&t->entries); }
 
 static struct overlay_entry **bucket_of(struct overlay *o, str key)
 {

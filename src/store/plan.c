@@ -63,8 +63,12 @@ static enum err blob_new(struct planner *p, struct overlay_txn *t, const struct 
     enum err e = blob_get(p, &k, &r);
     if (e != ERR_NOT_FOUND)
         return e == ERR_OK ? ERR_CONFLICT : e;
-    r = (struct blob_row){.segment = in->segment, .offset = in->offset + b->at,
-                          .stored = b->length, .length = b->length, .crc = b->crc, .refs = 1};
+    r = (struct blob_row){.segment = in->segment,
+                          .offset = in->offset + b->at,
+                          .stored = b->length,
+                          .length = b->length,
+                          .crc = b->crc,
+                          .refs = 1};
     return blob_put(p, t, &k, &r);
 }
 

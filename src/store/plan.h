@@ -12,11 +12,11 @@
 
 struct plan_input {
     uint64_t partition;
-    str meta;                 /* of the record; must outlive the txn */
-    uint32_t segment;         /* where the record lies or will lie */
+    str meta;         /* of the record; must outlive the txn */
+    uint32_t segment; /* where the record lies or will lie */
     uint64_t offset;
     uint64_t wall_ms;
-    bool replay;              /* it was accepted before: no expectation is asked again */
+    bool replay; /* it was accepted before: no expectation is asked again */
     uint64_t expect_version;
     const struct store_expect *expects;
     size_t nexpects;

@@ -112,10 +112,7 @@ struct record_blob record_next_blob(struct record_commit *c)
     return b;
 }
 
-struct blob_id record_next_id(struct record_commit *c)
-{
-    return read_id(&c->r);
-}
+struct blob_id record_next_id(struct record_commit *c) { return read_id(&c->r); }
 
 struct record_op record_next_op(struct record_commit *c)
 {

@@ -3,14 +3,12 @@
  * record: one commit as bytes: the journal's record, and what the planner reads. All integers are
  * big endian. docs/store.md holds the same as a table; a change here is a new format number.
  *
- *   header (64): magic u32, type u8, format u8, flags u16, length u32 (whole record, multiple of 8),
- *     meta_length u32, partition u64, version u64, sequence u64, durable u64, wall_ms u64,
- *     meta_crc u32, header_crc u32
- *   meta of a commit: owner_epoch u64, token (16), varint nblobs {id (16), varint length, crc u32},
- *     varint nrefs {id}, varint ndrops {id}, varint nops {kind u8, sized key, then sized value
- *     (put, delete range) or delta u64 (add)}
- *   meta of a move: varint n {id (16), old segment u32, old offset u64, location (40)}
- *   blob bytes one after the other, then zeros up to 8
+ *   header (64): magic u32, type u8, format u8, flags u16, length u32 (whole record, multiple of
+ * 8), meta_length u32, partition u64, version u64, sequence u64, durable u64, wall_ms u64, meta_crc
+ * u32, header_crc u32 meta of a commit: owner_epoch u64, token (16), varint nblobs {id (16), varint
+ * length, crc u32}, varint nrefs {id}, varint ndrops {id}, varint nops {kind u8, sized key, then
+ * sized value (put, delete range) or delta u64 (add)} meta of a move: varint n {id (16), old
+ * segment u32, old offset u64, location (40)} blob bytes one after the other, then zeros up to 8
  *
  * header_crc covers the 60 bytes before it and starts with the segment's salt, so that bytes inside
  * of a stranger's message can never pass for a record. meta_crc covers meta; each blob has its own.

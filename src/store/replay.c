@@ -51,8 +51,7 @@ enum err segment_walk(struct embedded *e, struct segment *s, uint64_t offset, ui
     while (limit - *end >= RECORD_HEADER) {
         struct record_view v = {.offset = *end};
         const uint8_t *at = (const uint8_t *)all.data + *end;
-        if (record_header_read(at, s->salt, &v.header) != ERR_OK ||
-            v.header.length > limit - *end)
+        if (record_header_read(at, s->salt, &v.header) != ERR_OK || v.header.length > limit - *end)
             return ERR_OK;
         v.bytes = str_of(at, v.header.length);
         TRY(fn(arg, &v));
@@ -80,8 +79,8 @@ static enum err replay_apply(struct replay *r, uint64_t end)
     BUF_AUTO struct buf row = BUF_INIT(64);
     if (r->unapplied == 0)
         return ERR_OK;
-    row_write_position(
-        &row, &(struct position_row){position_of(r->segment->number, end), r->sequence});
+    row_write_position(&row,
+                       &(struct position_row){position_of(r->segment->number, end), r->sequence});
     index_batch_clear(e->batch);
     index_batch_txn(e->batch, &r->txn);
     index_batch_put(e->batch, row_str(&k), buf_str(&row));
@@ -98,9 +97,12 @@ static enum err replay_plan(struct replay *r, const struct record_view *v)
     struct store_result out = {0};
     if (v->header.type == RECORD_MOVE)
         return plan_moves(&e->planner, &r->txn, meta);
-    struct plan_input in = {.partition = v->header.partition, .meta = meta,
-                            .segment = r->segment->number, .offset = v->offset,
-                            .wall_ms = v->header.wall_ms, .replay = true};
+    struct plan_input in = {.partition = v->header.partition,
+                            .meta = meta,
+                            .segment = r->segment->number,
+                            .offset = v->offset,
+                            .wall_ms = v->header.wall_ms,
+                            .replay = true};
     TRY(plan_commit(&e->planner, &r->txn, &in, &out));
     return out.version == v->header.version ? ERR_OK : ERR_CORRUPT;
 }
@@ -132,8 +134,8 @@ static enum err replay_record(void *arg, const struct record_view *v)
 }
 
 /* Does a good record behind `from` claim that `at_least` had been flushed? */
-static enum err lost_inside(struct embedded *e, struct segment *s, uint64_t from,
-                            uint64_t at_least, bool *lost)
+static enum err lost_inside(struct embedded *e, struct segment *s, uint64_t from, uint64_t at_least,
+                            bool *lost)
 {
     str all;
     uint64_t size = atomic_load(&s->size);
@@ -147,10 +149,7 @@ static enum err lost_inside(struct embedded *e, struct segment *s, uint64_t from
     return ERR_OK;
 }
 
-static bool has_records(const struct segment *s)
-{
-    return atomic_load(&s->size) > SEGMENT_HEADER;
-}
+static bool has_records(const struct segment *s) { return atomic_load(&s->size) > SEGMENT_HEADER; }
 
 static bool is_last_hot(struct embedded *e, const struct segment *s)
 {

@@ -29,20 +29,11 @@ struct row_key row_user(uint64_t partition, str key)
     return k;
 }
 
-struct row_key row_tag(char tag)
-{
-    return row_user(0, str_of(&tag, 1));
-}
+struct row_key row_tag(char tag) { return row_user(0, str_of(&tag, 1)); }
 
-struct row_key row_tag_end(char tag)
-{
-    return row_tag((char)(tag + 1));
-}
+struct row_key row_tag_end(char tag) { return row_tag((char)(tag + 1)); }
 
-struct row_key row_position(void)
-{
-    return row_tag('j');
-}
+struct row_key row_position(void) { return row_tag('j'); }
 
 struct row_key row_partition(uint64_t partition)
 {

@@ -17,11 +17,11 @@ struct row_key {
 static inline str row_str(const struct row_key *k) { return str_of(k->bytes, k->len); }
 
 struct row_key row_user(uint64_t partition, str key);
-struct row_key row_position(void);                      /* 'j' */
-struct row_key row_partition(uint64_t partition);       /* 'p' */
-struct row_key row_blob(const struct blob_id *id);      /* 'b' */
-struct row_key row_segment(uint32_t segment);           /* 's' */
-struct row_key row_token(uint64_t partition, const struct store_token *t); /* 't' */
+struct row_key row_position(void);                                                         /* 'j' */
+struct row_key row_partition(uint64_t partition);                                          /* 'p' */
+struct row_key row_blob(const struct blob_id *id);                                         /* 'b' */
+struct row_key row_segment(uint32_t segment);                                              /* 's' */
+struct row_key row_token(uint64_t partition, const struct store_token *t);                 /* 't' */
 struct row_key row_expiry(uint64_t hour, uint64_t partition, const struct store_token *t); /* 'x' */
 /* The bounds of all rows of one tag. */
 struct row_key row_tag(char tag);

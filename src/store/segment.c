@@ -215,8 +215,12 @@ enum err segment_create(struct segment_table *t, bool cold, uint64_t capacity, s
     if (s == NULL)
         return ERR_NOMEM;
     pthread_mutex_lock(&t->lock);
-    *s = (struct segment){.number = t->next++, .cold = cold, .fd = -1, .capacity = capacity,
-                          .reserved = SEGMENT_HEADER, .salt = (uint32_t)rand_u64()};
+    *s = (struct segment){.number = t->next++,
+                          .cold = cold,
+                          .fd = -1,
+                          .capacity = capacity,
+                          .reserved = SEGMENT_HEADER,
+                          .salt = (uint32_t)rand_u64()};
     pthread_mutex_unlock(&t->lock);
     atomic_store(&s->size, SEGMENT_HEADER);
     enum err e = create_file(t, s);

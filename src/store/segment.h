@@ -22,10 +22,10 @@
 struct segment {
     uint32_t number, salt;
     bool cold;
-    bool sealed;          /* under the table's lock */
-    int fd;               /* while it is written; else -1 */
+    bool sealed;           /* under the table's lock */
+    int fd;                /* while it is written; else -1 */
     _Atomic uint64_t size; /* bytes that are in the file for good */
-    uint64_t reserved;    /* the writer's */
+    uint64_t reserved;     /* the writer's */
     uint64_t capacity;
     unsigned holders, writers; /* under the table's lock */
     bool gone;

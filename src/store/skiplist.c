@@ -4,10 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void skiplist_init(struct skiplist *l)
-{
-    *l = (struct skiplist){.seed = 0x9e3779b97f4a7c15u};
-}
+void skiplist_init(struct skiplist *l) { *l = (struct skiplist){.seed = 0x9e3779b97f4a7c15u}; }
 
 void skiplist_free(struct skiplist *l)
 {

@@ -22,10 +22,7 @@ struct blob_id blob_id_new(void)
     return id;
 }
 
-bool blob_id_is_none(const struct blob_id *id)
-{
-    return blob_id_eq(id, &BLOB_NONE);
-}
+bool blob_id_is_none(const struct blob_id *id) { return blob_id_eq(id, &BLOB_NONE); }
 
 /* ---- Watches ---- */
 
@@ -157,10 +154,7 @@ void store_finish(struct store_pending *p, enum err result, const struct store_r
     completion_done(&p->done);
 }
 
-static bool key_fits(str key)
-{
-    return key.len >= 1 && key.len <= STORE_KEY_MAX;
-}
+static bool key_fits(str key) { return key.len >= 1 && key.len <= STORE_KEY_MAX; }
 
 static enum err check_op(const struct store_op *op, size_t *bytes)
 {

@@ -20,20 +20,20 @@
 struct store;
 
 /* Limits that hold on every engine. */
-#define STORE_KEY_MAX 240         /* bytes, space byte included, partition not */
-#define STORE_VALUE_MAX 65536     /* bytes; larger things are blobs */
-#define STORE_OPS_MAX 5000        /* operations of a commit */
-#define STORE_COMMIT_MAX 4194304  /* bytes of keys and values of a commit */
-#define STORE_PAGE_MAX 1000       /* rows of a scan page */
-#define STORE_BLOBS_MAX 64        /* staged blobs of a commit */
-#define STORE_BLOB_MAX 268435456  /* bytes of one blob */
+#define STORE_KEY_MAX 240                /* bytes, space byte included, partition not */
+#define STORE_VALUE_MAX 65536            /* bytes; larger things are blobs */
+#define STORE_OPS_MAX 5000               /* operations of a commit */
+#define STORE_COMMIT_MAX 4194304         /* bytes of keys and values of a commit */
+#define STORE_PAGE_MAX 1000              /* rows of a scan page */
+#define STORE_BLOBS_MAX 64               /* staged blobs of a commit */
+#define STORE_BLOB_MAX 268435456         /* bytes of one blob */
 #define STORE_COMMIT_BLOBS_MAX 536870912 /* bytes of all blobs of a commit */
 
 /* Reserved partitions; accounts begin at STORE_PARTITION_ACCOUNTS. */
 enum {
     STORE_PARTITION_DIRECTORY = 1,
     STORE_PARTITION_CLUSTER = 2,
-    STORE_PARTITION_QUEUE = 16,   /* first of STORE_QUEUE_SHARDS */
+    STORE_PARTITION_QUEUE = 16, /* first of STORE_QUEUE_SHARDS */
     STORE_PARTITION_ACCOUNTS = 1024,
 };
 #define STORE_QUEUE_SHARDS 16
@@ -88,8 +88,8 @@ struct store_token {
 
 struct store_commit {
     uint64_t partition;
-    uint64_t expect_version; /* or STORE_ANY_VERSION */
-    uint64_t owner_epoch;    /* 0: not checked; lower than the partition's known one: ERR_FENCED */
+    uint64_t expect_version;  /* or STORE_ANY_VERSION */
+    uint64_t owner_epoch;     /* 0: not checked; lower than the partition's known one: ERR_FENCED */
     struct store_token token; /* the same token twice in a partition applies once */
     const struct store_expect *expects;
     size_t nexpects;
@@ -112,8 +112,8 @@ struct store_result {
  * OK: durable and visible. Otherwise nothing was applied: CONFLICT (an expectation or the version
  * did not hold), FENCED, BUSY (try again), NOSPACE, IO, LIMIT; or UNKNOWN (ask again with the same
  * token). All memory named by the commit may go when this returns. */
-enum err store_commit(struct store *s, const struct store_commit *c, struct store_result *out)
-    WAITS MUST;
+enum err store_commit(struct store *s, const struct store_commit *c,
+                      struct store_result *out) WAITS MUST;
 
 /* The same in two halves, so that one fiber can put commits of a partition in order without waiting
  * between them (a chain: the second expects the version that the first will give). Commits of one
@@ -122,8 +122,8 @@ struct store_pending;
 /* Copies what it needs: all memory and descriptors named by the commit may go when this returns.
  * ERR_BUSY when STORE_QUEUE_BYTES_MAX already wait. */
 #define STORE_QUEUE_BYTES_MAX 134217728
-enum err store_submit(struct store *s, const struct store_commit *c, struct store_pending **out)
-    MUST;
+enum err store_submit(struct store *s, const struct store_commit *c,
+                      struct store_pending **out) MUST;
 /* On the thread that submitted; frees p. */
 enum err store_await(struct store_pending *p, struct store_result *out) WAITS MUST;
 
@@ -137,14 +137,14 @@ struct store_row {
 };
 struct store_scan {
     uint64_t partition;
-    str from, to;  /* from <= key < to */
+    str from, to;   /* from <= key < to */
     bool backwards; /* from the end */
-    size_t limit;  /* rows; at most STORE_PAGE_MAX */
+    size_t limit;   /* rows; at most STORE_PAGE_MAX */
     bool keys_only;
 };
-/* Calls row for each, in order, in one consistent view; the slices live during the call only; row must
- * not wait and must not call the store; returning false ends the page. *last (may be NULL) gets the
- * last key seen, for the next page. */
+/* Calls row for each, in order, in one consistent view; the slices live during the call only; row
+ * must not wait and must not call the store; returning false ends the page. *last (may be NULL)
+ * gets the last key seen, for the next page. */
 typedef bool store_row_fn(void *arg, const struct store_row *row);
 enum err store_scan(struct store *s, const struct store_scan *q, store_row_fn *row, void *arg,
                     struct store_key *last) WAITS MUST;
@@ -160,8 +160,9 @@ typedef bool store_piece_fn(void *arg, str piece);
 enum err store_blob_pieces(struct store *s, const struct blob_id *id, uint64_t offset, uint64_t len,
                            store_piece_fn *fn, void *arg) WAITS MUST;
 
-/* A hint that a partition changed, on the watching thread's loop, outside any fiber; may be spurious
- * and may merge several changes. Comes at most some milliseconds after the commit was answered. */
+/* A hint that a partition changed, on the watching thread's loop, outside any fiber; may be
+ * spurious and may merge several changes. Comes at most some milliseconds after the commit was
+ * answered. */
 struct store_watch {
     uint64_t partition;
     void (*changed)(struct store_watch *w);
@@ -172,18 +173,18 @@ enum err store_watch_start(struct store *s, struct store_watch *w) MUST;
 void store_watch_stop(struct store *s, struct store_watch *w);
 
 /* Every partition with a version, ascending from `from`. */
-enum err store_partitions(struct store *s, uint64_t from, uint64_t *out, size_t max, size_t *got)
-    WAITS MUST;
+enum err store_partitions(struct store *s, uint64_t from, uint64_t *out, size_t max,
+                          size_t *got) WAITS MUST;
 
 /* ---- Opening, and what every engine offers besides ---- */
 struct store_options {
-    str dir;                     /* embedded: the data folder; made if `create` */
+    str dir; /* embedded: the data folder; made if `create` */
     bool create;
-    bool read_only;              /* for check and restore: writes nothing at all */
-    uint64_t cache_bytes;        /* one cache for everything; 0: default 8 MiB */
-    uint64_t segment_bytes;      /* 0: 256 MiB; tests use small ones */
-    uint64_t index_flush_bytes;  /* 0: 512 MiB of journal between index flushes */
-    unsigned reserve_percent;    /* free disk kept back; reaching it answers NOSPACE; default 2 */
+    bool read_only;             /* for check and restore: writes nothing at all */
+    uint64_t cache_bytes;       /* one cache for everything; 0: default 8 MiB */
+    uint64_t segment_bytes;     /* 0: 256 MiB; tests use small ones */
+    uint64_t index_flush_bytes; /* 0: 512 MiB of journal between index flushes */
+    unsigned reserve_percent;   /* free disk kept back; reaching it answers NOSPACE; default 2 */
 };
 enum err store_open_memory(struct store **out) MUST;
 enum err store_open_embedded(const struct store_options *o, struct store **out) MUST;

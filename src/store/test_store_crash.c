@@ -42,8 +42,8 @@ static unsigned seed;
 static struct store *open_at(const char *dir, enum err want)
 {
     struct store *s = NULL;
-    struct store_options o = {.dir = str_c(dir), .create = true, .segment_bytes = 1 << 20,
-                              .index_flush_bytes = 2 << 20};
+    struct store_options o = {
+        .dir = str_c(dir), .create = true, .segment_bytes = 1 << 20, .index_flush_bytes = 2 << 20};
     assert_int_equal(store_open_embedded(&o, &s), want);
     return s;
 }
@@ -74,8 +74,12 @@ static enum err commit_one(struct store *s, unsigned t, uint64_t n)
     struct store_op ops[] = {{STORE_PUT, str_c(key), str_of(body, 50), 0},
                              {STORE_ADD, STR("count"), STR_NONE, 1}};
     struct store_blob_new b = {.id = id, .data = str_of(body, len), .fd = -1, .len = len};
-    struct store_commit c = {.partition = PARTITION, .expect_version = STORE_ANY_VERSION,
-                             .ops = ops, .nops = 2, .blobs = &b, .nblobs = 1};
+    struct store_commit c = {.partition = PARTITION,
+                             .expect_version = STORE_ANY_VERSION,
+                             .ops = ops,
+                             .nops = 2,
+                             .blobs = &b,
+                             .nblobs = 1};
     c.drops = &old;
     c.ndrops = t == 0 && n >= 3;
     return store_commit(s, &c, NULL);
@@ -102,8 +106,8 @@ static void *child_commits(void *arg)
 static int child(const char *dir, bool compacting)
 {
     struct store *s = NULL;
-    struct store_options o = {.dir = str_c(dir), .create = true, .segment_bytes = 1 << 20,
-                              .index_flush_bytes = 2 << 20};
+    struct store_options o = {
+        .dir = str_c(dir), .create = true, .segment_bytes = 1 << 20, .index_flush_bytes = 2 << 20};
     pthread_t t[THREADS];
     struct child_thread args[THREADS];
     if (store_open_embedded(&o, &s) != ERR_OK)
@@ -228,7 +232,8 @@ static int run_child(const char *dir, unsigned ms, bool compacting)
     if (pid == 0)
         _exit(child(dir, compacting));
     uint64_t before = total_answered(), deadline = clock_mono_ms() + 20000;
-    while (total_answered() == before && clock_mono_ms() < deadline && waitpid(pid, NULL, WNOHANG) == 0)
+    while (total_answered() == before && clock_mono_ms() < deadline &&
+           waitpid(pid, NULL, WNOHANG) == 0)
         usleep(500);
     usleep(ms * 1000);
     kill(pid, SIGKILL);
@@ -240,8 +245,8 @@ static int run_child(const char *dir, unsigned ms, bool compacting)
 static void killed_at_random(void **state)
 {
     char *dir = test_folder_new();
-    seed = getenv("SEED") != NULL ? (unsigned)strtoul(getenv("SEED"), NULL, 10)
-                                  : (unsigned)rand_u64();
+    seed =
+        getenv("SEED") != NULL ? (unsigned)strtoul(getenv("SEED"), NULL, 10) : (unsigned)rand_u64();
     const char *more = getenv("KILLS");
     unsigned kills = more != NULL ? (unsigned)strtoul(more, NULL, 10) : KILLS;
     print_message("seed %u (SEED=, KILLS= to repeat)\n", seed);
@@ -259,8 +264,7 @@ static void killed_at_random(void **state)
         store_close(s);
     }
     print_message("%llu commits, %llu records replayed, %llu bytes cut\n",
-                  (unsigned long long)total, (unsigned long long)replayed,
-                  (unsigned long long)cut);
+                  (unsigned long long)total, (unsigned long long)replayed, (unsigned long long)cut);
     assert_true(total > kills && cut > 0);
     test_folder_remove(dir);
 }
@@ -347,15 +351,9 @@ static void damaged(unsigned commits, const char *segment)
     test_folder_remove(dir);
 }
 
-static void damage_in_old_segment_stops(void **state)
-{
-    damaged(400, "journal/00000001.log");
-}
+static void damage_in_old_segment_stops(void **state) { damaged(400, "journal/00000001.log"); }
 
-static void damage_inside_last_segment_stops(void **state)
-{
-    damaged(40, "journal/00000001.log");
-}
+static void damage_inside_last_segment_stops(void **state) { damaged(40, "journal/00000001.log"); }
 
 static void failed_flush_ends_the_process(void **state)
 {

@@ -11,7 +11,4 @@ static struct store *open_it(void)
 
 const struct conformance_engine conformance_engine = {open_it, store_close};
 
-int main(void)
-{
-    return conformance_run("memory");
-}
+int main(void) { return conformance_run("memory"); }
