@@ -13,6 +13,7 @@
 
 #include "core/test_slow_store.h"
 #include "core/view.h"
+#include "store/test_folder.h"
 
 #define BOXES 3
 #define UIDS 60000
@@ -454,6 +455,31 @@ static void two_threads_on_one_account(void **state)
     store_close(&s->store);
 }
 
+/* The engine of production; opened again it still is what was answered. */
+static void on_disk_and_opened_again(void **state)
+{
+    char *dir = test_folder_new();
+    struct store_options o = {.dir = str_c(dir), .create = true, .segment_bytes = 1 << 20};
+    struct store *s;
+    uint32_t boxes[BOXES];
+    OK(store_open_embedded(&o, &s));
+    run(s, seed_now(), 1, 8, 100);
+    struct world w = {.store = s};
+    w.accounts = world_accounts(&w);
+    OK(account_open(w.accounts, ACCOUNT, &w.account));
+    boxes[0] = mailbox_id(w.account, "INBOX");
+    boxes[1] = mailbox_id(w.account, "Sent");
+    boxes[2] = mailbox_id(w.account, "Trash");
+    account_close(w.account);
+    accounts_close(w.accounts);
+    store_close(s);
+    OK(store_open_embedded(&o, &s));
+    compare(s, boxes);
+    store_is_clean(s);
+    store_close(s);
+    test_folder_remove(dir);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -461,6 +487,7 @@ int main(void)
         cmocka_unit_test(chains_share_flushes),
         cmocka_unit_test(faults_break_chains_and_lose_nothing),
         cmocka_unit_test(two_threads_on_one_account),
+        cmocka_unit_test(on_disk_and_opened_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
