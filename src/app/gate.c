@@ -11,6 +11,7 @@
 #include "net/listen.h"
 #include "os/file.h"
 #include "os/loop.h"
+#include "proto/imap/imap.h"
 #include "proto/pop3/pop3.h"
 
 #include <stdio.h>
@@ -23,6 +24,7 @@ struct gate_config {
     struct config all; /* its arena holds this struct too */
     struct smtp_config smtp;
     struct pop3_config pop3;
+    struct imap_config imap;
     size_t refs;
 };
 
@@ -34,6 +36,7 @@ struct gate_socket {
     struct listener listener;
     struct smtp_listener smtp;
     struct pop3_listener pop3;
+    struct imap_listener imap;
 };
 
 struct gate {
@@ -86,6 +89,16 @@ static struct gate_config *gate_config_of(struct config *c)
         .idle_timeout_ms = c->pop3_idle_timeout,
         .auth_plain_loopback = c->auth_plain_on_loopback,
     };
+    g->imap = (struct imap_config){
+        .hostname = c->server_hostname,
+        .errors_max = (uint32_t)c->imap_errors_max,
+        .login_timeout_ms = c->imap_login_timeout,
+        .idle_timeout_ms = c->imap_idle_timeout,
+        .keepalive_ms = c->imap_keepalive,
+        .append_max = c->imap_append_max,
+        .message_limit = (uint32_t)c->imap_message_limit,
+        .auth_plain_loopback = c->auth_plain_on_loopback,
+    };
     g->refs = 1;
     g->all = *c; /* the arena moves along */
     return g;
@@ -125,6 +138,8 @@ static void gate_config_use(struct gate *g, struct gate_config *next)
         g->sockets[i].smtp.tls = g->tls;
         g->sockets[i].pop3.config = &next->pop3;
         g->sockets[i].pop3.tls = g->tls;
+        g->sockets[i].imap.config = &next->imap;
+        g->sockets[i].imap.tls = g->tls;
     }
     if (old)
         gate_config_drop(old);
@@ -193,6 +208,16 @@ static void serve_pop3(void *arg, struct stream *s) WAITS
     place_leave(k->gate, &p);
 }
 
+static void serve_imap(void *arg, struct stream *s) WAITS
+{
+    struct gate_socket *k = arg;
+    struct place p;
+    if (!place_take(k->gate, s, &p))
+        return;
+    imap_gate(s, &k->imap);
+    place_leave(k->gate, &p);
+}
+
 struct serve_row {
     listen_serve_fn *serve;
     enum smtp_kind smtp_kind;
@@ -223,6 +248,11 @@ static enum err socket_open(struct gate *g, uint32_t number, enum listener_kind 
                                      .role_id = g->name};
     k->pop3 = (struct pop3_listener){.implicit_tls = row->implicit_tls,
                                      .config = &g->config->pop3,
+                                     .house = &g->house.table,
+                                     .tls = g->tls,
+                                     .group = &g->group};
+    k->imap = (struct imap_listener){.implicit_tls = row->implicit_tls,
+                                     .config = &g->config->imap,
                                      .house = &g->house.table,
                                      .tls = g->tls,
                                      .group = &g->group};

@@ -35,6 +35,16 @@ static enum err house_config_load(str text, struct house_config **out)
         .idle_timeout_ms = c.pop3_idle_timeout,
         .auth_plain_loopback = c.auth_plain_on_loopback,
     };
+    h->imap = (struct imap_config){
+        .hostname = c.server_hostname,
+        .errors_max = (uint32_t)c.imap_errors_max,
+        .login_timeout_ms = c.imap_login_timeout,
+        .idle_timeout_ms = c.imap_idle_timeout,
+        .keepalive_ms = c.imap_keepalive,
+        .append_max = c.imap_append_max,
+        .message_limit = (uint32_t)c.imap_message_limit,
+        .auth_plain_loopback = c.auth_plain_on_loopback,
+    };
     h->refs = 1;
     h->all = c; /* the arena moves along */
     *out = h;
@@ -138,6 +148,7 @@ static enum err on_attach(void *ctx, struct ipc_house_attach_args *a, struct are
 struct session_end {
     struct house_thread *thread;
     struct house_config *config;
+    struct imap_house imap;
     struct arena arena; /* holds this struct */
 };
 
@@ -157,6 +168,13 @@ static enum err session_start(struct house_thread *t, const struct session_hando
     case PROTOCOL_POP3:
         return pop3_start(stream, h, t->accounts, &end->config->pop3, &t->group, session_ended,
                           end);
+    case PROTOCOL_IMAP:
+        end->imap = (struct imap_house){.accounts = t->accounts,
+                                        .directory = &t->house->directory,
+                                        .config = &end->config->imap,
+                                        .house = &t->table,
+                                        .group = &t->group};
+        return imap_start(stream, h, &end->imap, session_ended, end);
     default:
         stream_close(stream);
         return ERR_UNSUPPORTED;
@@ -175,7 +193,8 @@ static enum err session_open(void *ctx, const struct session_handoff *h) WAITS
         stream_close(stream);
         return ERR_NOMEM;
     }
-    *end = (struct session_end){t, atomic_load(&t->house->config), arena};
+    *end = (struct session_end){
+        .thread = t, .config = atomic_load(&t->house->config), .arena = arena};
     atomic_fetch_add(&end->config->refs, 1);
     atomic_fetch_add(&t->sessions, 1);
     enum err e = session_start(t, h, stream, end);

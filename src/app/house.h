@@ -11,6 +11,7 @@
 #include "core/house_local.h"
 #include "os/chan.h"
 #include "os/loop.h"
+#include "proto/imap/imap.h"
 #include "proto/pop3/pop3.h"
 
 #include <stdatomic.h>
@@ -22,6 +23,7 @@
 struct house_config {
     struct config all; /* its arena holds this struct too */
     struct pop3_config pop3;
+    struct imap_config imap;
     _Atomic size_t refs;
 };
 

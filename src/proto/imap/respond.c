@@ -18,7 +18,11 @@ static void tagged(struct imap *x, const char *kind, str code, str text)
 
 void imap_flush_check(struct imap *x) { stream_out_check(x->stream); }
 
-void imap_done(struct imap *x, str code, const char *text) { tagged(x, "OK", code, str_c(text)); }
+void imap_done(struct imap *x, str code, const char *text)
+{
+    imap_tell_news(x, x->tells_expunges);
+    tagged(x, "OK", code, str_c(text));
+}
 
 void imap_no(struct imap *x, enum err e)
 {
