@@ -94,6 +94,7 @@ static enum err dev_config(struct dev *d, uint64_t base)
              "[server]\nhostname = mail.example.test\ndata = %.*s\n"
              "[tls]\ncertificates = %.*s/dev-ecdsa.pem\n"
              "[auth]\nplain_on_loopback = yes\n"
+             "[smtp]\ntransactions_max = 100000000\n"
              "[limits]\nconnections_per_source = 100000\n[listen]\n",
              STR_ARG(dir), STR_ARG(dir));
     for (size_t i = 0; i < LISTENER_KINDS; i++) {
