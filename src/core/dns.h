@@ -8,6 +8,7 @@
 #define CORE_DNS_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 
 enum dns_type {
