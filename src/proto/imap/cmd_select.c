@@ -12,6 +12,7 @@ void imap_unselect(struct imap *x)
 {
     if (!x->selected)
         return;
+    imap_search_unselected(x);
     mailbox_session_close(&x->selected->view);
     account_close(x->selected->account);
     x->selected->account = NULL;

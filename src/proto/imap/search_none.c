@@ -4,6 +4,4 @@
  */
 #include "proto/imap/session.h"
 
-const struct set *imap_search_saved(const struct imap *x) { return NULL; }
-void imap_search_end(struct imap *x) {}
 void imap_notify_end(struct imap *x) {}

@@ -181,6 +181,7 @@ void imap_idle_line(struct imap *x, str line) WAITS;
 
 /* ---- families with state ---- */
 void imap_search_end(struct imap *x);
+void imap_search_unselected(struct imap *x); /* $ and CONTEXT belong to the selected mailbox */
 void imap_notify_end(struct imap *x);
 
 #endif
