@@ -373,7 +373,9 @@ static void failed_flush_ends_the_process(void **state)
     }
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    /* A sanitizer may turn the abort into an exit of its own. */
+    assert_true((WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) ||
+                (WIFEXITED(status) && WEXITSTATUS(status) > 3));
     assert_int_equal(atomic_load(&seen->commits[1]), 20);
     struct store *s = open_at(dir, ERR_OK);
     assert_true(verify(s) >= 20);
@@ -489,6 +491,32 @@ static void compaction_frees_and_keeps(void **state)
     test_folder_remove(dir);
 }
 
+/* Crashes right behind a rotation, opened several times: an ended segment is never continued. */
+static void ended_segment_stays_ended(void **state)
+{
+    char *dir = test_folder_new(), *index = path_of(dir, "index");
+    struct store *s = open_at(dir, ERR_OK);
+    memset(seen, 0, sizeof *seen);
+    uint64_t n = 0;
+    while (((struct embedded *)s)->current == NULL || ((struct embedded *)s)->current->number < 2)
+        assert_int_equal(commit_one(s, 1, n++), ERR_OK);
+    store_close(s);
+    char *second = path_of(dir, "journal/00000002.log");
+    assert_int_equal(unlink(second), 0); /* as if the crash came before it was made */
+    test_folder_remove(index);
+    for (int i = 0; i < 3; i++) {
+        s = open_at(dir, ERR_OK);
+        if (i == 1)
+            assert_int_equal(commit_one(s, 1, n - 1), ERR_OK);
+        atomic_store(&seen->commits[1], i == 0 ? n - 1 : n);
+        atomic_store(&seen->started[1], n);
+        assert_int_equal(verify(s), i == 0 ? n - 1 : n);
+        store_close(s);
+    }
+    free(second);
+    test_folder_remove(dir);
+}
+
 static void one_process_and_read_only(void **state)
 {
     char *dir = test_folder_new();
@@ -525,6 +553,7 @@ int main(void)
         cmocka_unit_test(full_disk),
         cmocka_unit_test(backup_under_load),
         cmocka_unit_test(compaction_frees_and_keeps),
+        cmocka_unit_test(ended_segment_stays_ended),
         cmocka_unit_test(one_process_and_read_only),
     };
     return cmocka_run_group_tests_name("store crash", tests, NULL, NULL);
