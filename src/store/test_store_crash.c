@@ -242,8 +242,17 @@ static int run_child(const char *dir, unsigned ms, bool compacting)
     return status;
 }
 
+/* ThreadSanitizer cannot start threads in the child of a process that had some. */
+static void skip_forks_under_tsan(void)
+{
+#ifdef __SANITIZE_THREAD__
+    skip();
+#endif
+}
+
 static void killed_at_random(void **state)
 {
+    skip_forks_under_tsan();
     char *dir = test_folder_new();
     seed =
         getenv("SEED") != NULL ? (unsigned)strtoul(getenv("SEED"), NULL, 10) : (unsigned)rand_u64();
@@ -357,6 +366,7 @@ static void damage_inside_last_segment_stops(void **state) { damaged(40, "journa
 
 static void failed_flush_ends_the_process(void **state)
 {
+    skip_forks_under_tsan();
     char *dir = test_folder_new();
     memset(seen, 0, sizeof *seen);
     pid_t pid = fork();
