@@ -72,6 +72,19 @@ static struct ipc_link *thread_link(struct gate_house *g, uint64_t thread) WAITS
 
 static struct ipc_link *any_link(struct gate_house *g) WAITS { return thread_link(g, g->turn++); }
 
+/* All attempts on one login meet in one thread, whichever gate they came by, so that the limits
+ * against guessing count them together (rule auth-5). */
+static struct ipc_link *login_link(struct gate_house *g, str login) WAITS
+{
+    char lower[64];
+    size_t n = MIN(login.len, sizeof(lower));
+    for (size_t i = 0; i < n; i++) {
+        char c = login.data[i];
+        lower[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    }
+    return thread_link(g, str_hash_stable(str_of(lower, n)));
+}
+
 /* ---- the table ---- */
 
 static enum err gate_auth_password(void *ctx, const struct auth_attempt *a, str password,
@@ -79,7 +92,7 @@ static enum err gate_auth_password(void *ctx, const struct auth_attempt *a, str 
 {
     struct wire_address source;
     struct ipc_auth_password_results r;
-    TRY(ipc_auth_password(any_link(ctx),
+    TRY(ipc_auth_password(login_link(ctx, a->login),
                           &(struct ipc_auth_password_args){
                               .protocol = a->protocol,
                               .login = a->login,
@@ -99,7 +112,7 @@ static enum err gate_auth_scram_salt(void *ctx, const struct auth_attempt *a,
     struct wire_address source;
     struct ipc_auth_scram_salt_results r;
     ARENA_AUTO struct arena arena = ARENA_INIT(4096);
-    TRY(ipc_auth_scram_salt(any_link(ctx),
+    TRY(ipc_auth_scram_salt(login_link(ctx, a->login),
                             &(struct ipc_auth_scram_salt_args){
                                 .protocol = a->protocol,
                                 .login = a->login,
@@ -121,7 +134,7 @@ static enum err gate_auth_scram_verify(void *ctx, const struct auth_attempt *a, 
 {
     struct wire_address source;
     struct ipc_auth_scram_verify_results r;
-    TRY(ipc_auth_scram_verify(any_link(ctx),
+    TRY(ipc_auth_scram_verify(login_link(ctx, a->login),
                               &(struct ipc_auth_scram_verify_args){
                                   .protocol = a->protocol,
                                   .login = a->login,
@@ -144,7 +157,7 @@ static enum err gate_auth_external(void *ctx, const struct auth_attempt *a, stru
 {
     struct wire_address source;
     struct ipc_auth_external_results r;
-    TRY(ipc_auth_external(any_link(ctx),
+    TRY(ipc_auth_external(login_link(ctx, a->login),
                           &(struct ipc_auth_external_args){
                               .protocol = a->protocol,
                               .login = a->login,
