@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * bench_store: how much of the disk's own limit the embedded engine reaches.
- *   bench_store FOLDER [seconds] [limit|store|scan|open]
+ *   bench_store FOLDER [seconds]
  * The limit: threads append 30 KB records to one preallocated file, a leader writes and flushes
  * what has gathered (group commit), nothing else is done. The store: the same bytes as blobs of
  * commits with 7 rows, to an account of the thread's own or (chain) all to one.
@@ -196,6 +196,18 @@ static void scan_rate(void)
     printf("scan of about %zu rows: %.2f ms\n", rows, (double)(clock_mono_ns() - since) / 1e6);
 }
 
+static void print_resident(void)
+{
+    char line[128];
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, "RssAnon", 7) == 0)
+            fputs(line, stdout);
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
 int main(int argc, char **argv)
 {
     static const unsigned threads[] = {1, 4, 16, 64};
@@ -231,6 +243,7 @@ int main(int argc, char **argv)
     store_stats(store, &s);
     printf("open after a clean close with %llu blobs: %.1f ms\n", (unsigned long long)s.blobs,
            (double)(clock_mono_ns() - since) / 1e6);
+    print_resident();
     store_close(store);
     return 0;
 }

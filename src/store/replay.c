@@ -228,7 +228,7 @@ static enum err replay_segment(struct replay *r, struct segment *s, uint64_t off
     }
     if (err != ERR_OK && !r->bad)
         return err;
-    /* Never behind an end record: the next replay must see it, or the segment would be continued. */
+    /* Never behind an end record: the next replay must see it, or would continue the segment. */
     TRY(replay_apply(r, r->ended ? end - RECORD_HEADER : end));
     bool last = is_last_hot(e, s);
     if (!last && r->ended)
