@@ -193,8 +193,8 @@ static enum err session_open(void *ctx, const struct session_handoff *h) WAITS
         stream_close(stream);
         return ERR_NOMEM;
     }
-    *end = (struct session_end){
-        .thread = t, .config = atomic_load(&t->house->config), .arena = arena};
+    *end =
+        (struct session_end){.thread = t, .config = atomic_load(&t->house->config), .arena = arena};
     atomic_fetch_add(&end->config->refs, 1);
     atomic_fetch_add(&t->sessions, 1);
     enum err e = session_start(t, h, stream, end);

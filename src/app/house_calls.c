@@ -134,9 +134,9 @@ static enum err serve_deliver(void *ctx, struct ipc_deliver_args *a, struct aren
     if (envelope_decode(a->envelope, arena, &e) != ERR_OK || e.nrecipients == 0 ||
         e.nrecipients > ENVELOPE_RECIPIENTS_MAX)
         return refuse(c, "an envelope");
+    TRY(check_content(c, a->content, a->size));
     if (mime_cold_decode(a->mime, &cold) != ERR_OK)
         return refuse(c, "a message's structure");
-    TRY(check_content(c, a->content, a->size));
     TRY(check_account(c, e.account));
     e.fd = a->content;
     e.size = a->size;
