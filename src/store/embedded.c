@@ -361,7 +361,7 @@ enum err store_open_embedded(const struct store_options *o, struct store **out)
     e->segments.dir = -1;
     e->segment_bytes = MIN(o->segment_bytes != 0 ? o->segment_bytes : 256u << 20, 1u << 31);
     e->index_flush_bytes = o->index_flush_bytes != 0 ? o->index_flush_bytes : 512u << 20;
-    e->reserve_percent = o->reserve_percent;
+    e->reserve_percent = o->reserve_percent != 0 ? o->reserve_percent : 2;
     init_locks(e);
     e->batch = index_batch_new();
     enum err err = overlay_open(&e->overlay, base_get, e);

@@ -43,7 +43,7 @@ static enum err disk_has_room(struct embedded *e, uint64_t bytes, bool blobs)
     TRY(file_free_bytes(e->segments.dir, &free_bytes, &total));
     uint64_t keep = total / 100 * e->reserve_percent;
     uint64_t floor = MIN(UINT64_C(64) << 20, total / 8);
-    if (e->reserve_percent > 0 && keep < floor)
+    if (keep < floor)
         keep = floor;
     if (!blobs)
         keep /= 2;
