@@ -121,6 +121,8 @@ struct change {
     struct store_pending *pending;
     enum err failed; /* sticky, while composing */
     bool published;
+    bool expects; /* one row more than the head must be as it was read; value empty: absent */
+    str expect_key, expect_value;
 };
 #define CHANGE_BYTES_MAX 8388608
 
@@ -129,17 +131,25 @@ enum err change_begin(struct account *a, struct change **out) WAITS MUST;
 void change_drop(struct change *c);
 void change_put(struct change *c, struct store_key key, str value); /* copies value */
 void change_delete(struct change *c, struct store_key key);
+void change_delete_range(struct change *c, struct store_key from, struct store_key to);
+/* The commit holds only while the row is as it was read before (empty: absent); once per commit. */
+void change_expect(struct change *c, struct store_key key, str value);
 /* The mailbox's state as this commit leaves it; NULL without memory (sticky). */
 struct state_row *change_state(struct change *c, struct box *b);
 void change_effect(struct change *c, enum effect_kind kind, uint32_t mailbox,
                    struct message_row *rows, size_t n);
 void change_box(struct change *c, uint32_t mailbox, const struct mailbox_row *row, bool created);
 void change_note(struct change *c, enum change_kind kind, uint32_t mailbox);
+void change_note_entry(struct change *c, const struct change_entry *e);
 /* Durable and published, or an error; frees c. ERR_CONFLICT: compose again. */
 enum err change_commit(struct change *c, const struct store_token *token,
                        struct store_result *result) WAITS MUST;
 /* After CONFLICT or BUSY, up to MESSAGE_TRIES times: compose again. Else *e is the answer. */
 bool change_again(enum err *e, unsigned *tries) WAITS;
+/* Composes one commit on what is published now, and again when others were quicker. Takes the
+ * account's turn. fn must not wait; its error ends it. */
+typedef enum err change_step_fn(struct change *c, void *arg);
+enum err change_run_step(struct account *a, change_step_fn *fn, void *arg) WAITS MUST;
 /* A row as the commits in flight will leave it. False: it is not there (any more). */
 bool change_predicted(struct account *a, struct mailbox_view *v, uint32_t uid,
                       struct message_row *out);

@@ -90,6 +90,25 @@ void change_delete(struct change *c, struct store_key key)
         op->kind = STORE_DELETE;
 }
 
+void change_delete_range(struct change *c, struct store_key from, struct store_key to)
+{
+    struct store_op *op = add_op(c, from);
+    if (!op)
+        return;
+    op->kind = STORE_DELETE_RANGE;
+    if (!arena_dup(&c->arena, key_str(&to), &op->value))
+        fail(c, ERR_NOMEM);
+}
+
+void change_expect(struct change *c, struct store_key key, str value)
+{
+    assert(!c->expects);
+    c->expects = true;
+    if (!arena_dup(&c->arena, key_str(&key), &c->expect_key) ||
+        !arena_dup(&c->arena, value, &c->expect_value))
+        fail(c, ERR_NOMEM);
+}
+
 static struct touched *touch(struct change *c, uint32_t mailbox)
 {
     for (struct touched *t = c->touched; t; t = t->next)
@@ -143,6 +162,12 @@ static void note(struct change *c, struct change_entry *e)
 void change_note(struct change *c, enum change_kind kind, uint32_t mailbox)
 {
     note(c, &(struct change_entry){.kind = kind, .mailbox = mailbox});
+}
+
+void change_note_entry(struct change *c, const struct change_entry *e)
+{
+    struct change_entry copy = *e;
+    note(c, &copy);
 }
 
 void change_effect(struct change *c, enum effect_kind kind, uint32_t mailbox,
@@ -208,13 +233,8 @@ static void finish_rows(struct change *c)
     if (c->version % 1024 == 0 && c->version > CHANGES_KEPT) {
         uint64_t floor = c->version - CHANGES_KEPT;
         struct store_key end = key_change(floor + 1);
-        struct store_op *op = add_op(c, key_change(0));
-        if (op) {
-            op->kind = STORE_DELETE_RANGE;
-            if (!arena_dup(&c->arena, key_str(&end), &op->value))
-                fail(c, ERR_NOMEM);
-            c->head.change_floor = floor;
-        }
+        change_delete_range(c, key_change(0), end);
+        c->head.change_floor = floor;
     }
     buf_reset(&value);
     head_encode(&c->head, &value);
@@ -227,14 +247,17 @@ static enum err submit(struct change *c, const struct store_token *token)
     BUF_AUTO struct buf old = BUF_INIT(ROW_MAX);
     head_encode(&a->head, &old);
     struct store_key head = key_head();
-    struct store_expect *expect = ARENA_NEW(&c->arena, struct store_expect);
+    struct store_expect *expect = ARENA_ARRAY(&c->arena, struct store_expect, 2);
     str head_kept, old_kept;
     if (!expect || !arena_dup(&c->arena, key_str(&head), &head_kept) ||
         !arena_dup(&c->arena, buf_str(&old), &old_kept))
         return ERR_NOMEM;
     bool first = a->head_version == 0;
-    *expect = (struct store_expect){first ? STORE_EXPECT_ABSENT : STORE_EXPECT_EQUAL, head_kept,
-                                    first ? STR_NONE : old_kept};
+    expect[0] = (struct store_expect){first ? STORE_EXPECT_ABSENT : STORE_EXPECT_EQUAL, head_kept,
+                                      first ? STR_NONE : old_kept};
+    expect[1] =
+        (struct store_expect){str_empty(c->expect_value) ? STORE_EXPECT_ABSENT : STORE_EXPECT_EQUAL,
+                              c->expect_key, c->expect_value};
     struct store_commit *commit = ARENA_NEW(&c->arena, struct store_commit);
     if (!commit)
         return ERR_NOMEM;
@@ -242,7 +265,7 @@ static enum err submit(struct change *c, const struct store_token *token)
         .partition = a->id,
         .expect_version = a->head_version,
         .expects = expect,
-        .nexpects = 1,
+        .nexpects = c->expects ? 2 : 1,
         .ops = c->ops,
         .nops = c->nops,
         .blobs = c->blobs,

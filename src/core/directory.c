@@ -272,21 +272,21 @@ static enum err build_address_add(struct change *c, void *arg)
 }
 
 /* The address as it is must be an alias or a group: accounts are changed elsewhere. */
-static enum err read_alias(struct change *c, str address)
+static enum err read_alias(struct change *c, str address, struct address_entry *old)
 {
     struct store_key key;
     str row;
-    struct address_entry old;
     TRY(key_address(&key, address));
     TRY(change_read(c, key_str(&key), &row));
-    TRY(address_row_decode(row, address, &c->arena, &old));
-    return old.kind == ADDRESS_ACCOUNT ? ERR_INVALID : ERR_OK;
+    TRY(address_row_decode(row, address, &c->arena, old));
+    return old->kind == ADDRESS_ACCOUNT ? ERR_INVALID : ERR_OK;
 }
 
 static enum err build_address_set(struct change *c, void *arg)
 {
     const struct address_entry *e = arg;
-    TRY(read_alias(c, e->address));
+    struct address_entry old;
+    TRY(read_alias(c, e->address, &old));
     return put_address(c, e);
 }
 
@@ -340,7 +340,12 @@ static enum err build_address_remove(struct change *c, void *arg)
 {
     const str *address = arg;
     struct store_key key;
-    TRY(read_alias(c, *address));
+    struct address_entry old;
+    TRY(read_alias(c, *address, &old));
+    if (old.account) {
+        key_account(&key, old.account);
+        TRY(change_op(c, STORE_DELETE, key_str(&key), STR_NONE));
+    }
     TRY(key_address(&key, *address));
     return change_op(c, STORE_DELETE, key_str(&key), STR_NONE);
 }
@@ -411,6 +416,47 @@ enum err directory_account_add(struct directory *d, const struct account_entry *
     x.entry.created_s = clock_wall_s();
     TRY(change_run(d, build_account_add, &x));
     *id = x.entry.id;
+    return ERR_OK;
+}
+
+struct group_share {
+    str address;
+    uint8_t to;
+    uint64_t account;
+};
+
+static enum err build_group_share(struct change *c, void *arg)
+{
+    struct group_share *g = arg;
+    struct address_entry e;
+    TRY(read_alias(c, g->address, &e));
+    if (e.kind != ADDRESS_GROUP)
+        return ERR_NOT_FOUND;
+    if (!e.account) {
+        TRY(next_account_id(c, &e.account));
+        struct account_entry row = {.id = e.account,
+                                    .address = e.address,
+                                    .name = e.name,
+                                    .state = ACCOUNT_OF_GROUP,
+                                    .created_s = clock_wall_s()};
+        struct store_key key;
+        BUF_AUTO struct buf b = BUF_INIT(DIR_ROW_MAX);
+        key_account(&key, e.account);
+        account_row_encode(&row, &b);
+        TRY(change_put(c, key_str(&key), &b));
+    }
+    e.flags = (uint8_t)((e.flags & ~(ADDRESS_TO_MAILBOX | ADDRESS_TO_MEMBERS)) | g->to);
+    g->account = e.account;
+    return put_address(c, &e);
+}
+
+enum err directory_group_share(struct directory *d, str address, uint8_t to, uint64_t *account)
+{
+    ARENA_AUTO struct arena a = ARENA_INIT(16384);
+    struct group_share g = {.to = to};
+    TRY(directory_normalise(address, &a, &g.address));
+    TRY(change_run(d, build_group_share, &g));
+    *account = g.account;
     return ERR_OK;
 }
 

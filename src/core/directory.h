@@ -49,7 +49,11 @@ enum err directory_domain_get(struct directory *d, str name, struct arena *a,
 enum err directory_domain_remove(struct directory *d, str name) WAITS MUST;
 
 /* ---- accounts ---- */
-enum account_state { ACCOUNT_ACTIVE, ACCOUNT_DISABLED /* no login, no reception: 550 5.2.1 */ };
+enum account_state {
+    ACCOUNT_ACTIVE,
+    ACCOUNT_DISABLED, /* no login, no reception: 550 5.2.1 */
+    ACCOUNT_OF_GROUP  /* holds a group's shared mailboxes; no login */
+};
 struct account_entry {
     uint64_t id;
     str address;                          /* primary */
@@ -72,12 +76,17 @@ enum err directory_account_remove(struct directory *d, uint64_t id) WAITS MUST;
 
 /* ---- aliases and groups ---- */
 enum address_kind { ADDRESS_ACCOUNT, ADDRESS_ALIAS, ADDRESS_GROUP };
-enum { ADDRESS_SEND_ONLY = 1, ADDRESS_RECEIVE_ONLY = 2 };
+enum {
+    ADDRESS_SEND_ONLY = 1,
+    ADDRESS_RECEIVE_ONLY = 2,
+    ADDRESS_TO_MAILBOX = 4, /* a group's mail goes to its shared mailbox */
+    ADDRESS_TO_MEMBERS = 8  /* … and to its members too; without TO_MAILBOX only to them anyway */
+};
 struct address_entry {
     str address;
     enum address_kind kind;
     uint8_t flags;
-    uint64_t account;   /* ADDRESS_ACCOUNT */
+    uint64_t account;   /* ADDRESS_ACCOUNT; of a group: that of its shared mailboxes, 0 for none */
     str name;           /* of a group */
     const str *targets; /* addresses, here or foreign */
     size_t ntargets;
@@ -87,7 +96,15 @@ enum err directory_address_get(struct directory *d, str address, struct arena *a
 /* Aliases and groups only. */
 enum err directory_address_add(struct directory *d, const struct address_entry *e) WAITS MUST;
 enum err directory_address_set(struct directory *d, const struct address_entry *e) WAITS MUST;
+/* A group's account goes too; the caller removes its mail. */
 enum err directory_address_remove(struct directory *d, str address) WAITS MUST;
+/* Gives a group an account for shared mailboxes, if it has none, and sets how its mail is delivered
+ * (ADDRESS_TO_ bits). ERR_NOT_FOUND: no such group. */
+enum err directory_group_share(struct directory *d, str address, uint8_t to,
+                               uint64_t *account) WAITS MUST;
+/* Does the group lead to the account, through groups and aliases? ERR_NOT_FOUND: no such group. */
+enum err directory_is_member(struct directory *d, str group, uint64_t account,
+                             bool *member) WAITS MUST;
 
 /* Lists by name, a page at a time: `after` exclusive, empty at the start. The callback must not
  * wait. */

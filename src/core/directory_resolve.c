@@ -192,6 +192,11 @@ static enum err walk_address(struct walk *w, str address, unsigned depth)
         return ERR_DENIED;
     if (entry.kind == ADDRESS_ACCOUNT)
         return walk_account(w, entry.account, address);
+    if ((entry.flags & ADDRESS_TO_MAILBOX) && entry.account) {
+        TRY(walk_account(w, entry.account, address));
+        if (!(entry.flags & ADDRESS_TO_MEMBERS))
+            return ERR_OK;
+    }
     enum err worst = ERR_NO_USER; /* an empty group reaches nobody */
     size_t reached = 0;
     for (size_t i = 0; i < entry.ntargets; i++) {
@@ -203,7 +208,7 @@ static enum err walk_address(struct walk *w, str address, unsigned depth)
         else
             worst = e;
     }
-    return reached > 0 ? ERR_OK : worst;
+    return reached > 0 || (entry.flags & ADDRESS_TO_MAILBOX) ? ERR_OK : worst;
 }
 
 enum err directory_resolve(struct directory *d, str address, struct arena *a,
@@ -218,6 +223,35 @@ enum err directory_resolve(struct directory *d, str address, struct arena *a,
     out->here = !(w.ntargets == 1 && w.targets[0].account == 0 &&
                   str_eq(w.targets[0].address, out->address));
     return ERR_OK;
+}
+
+/* Follows members, not how the group's mail is delivered. */
+static enum err member_walk(struct walk *w, str address, uint64_t account, unsigned depth,
+                            bool *member)
+{
+    struct address_entry e;
+    bool before;
+    TRY(walk_seen(w, address, &before));
+    if (before || depth > DIR_DEPTH_MAX)
+        return ERR_OK;
+    enum err err = directory_address_get(w->d, address, w->a, &e);
+    if (err != ERR_OK)
+        return err == ERR_NOT_FOUND && depth > 0 ? ERR_OK : err;
+    if (e.kind == ADDRESS_ACCOUNT)
+        *member = e.account == account;
+    for (size_t i = 0; e.kind != ADDRESS_ACCOUNT && i < e.ntargets && !*member; i++)
+        TRY(member_walk(w, e.targets[i], account, depth + 1, member));
+    return ERR_OK;
+}
+
+enum err directory_is_member(struct directory *d, str group, uint64_t account, bool *member)
+{
+    ARENA_AUTO struct arena a = ARENA_INIT((size_t)16 << 20);
+    struct walk w = {.d = d, .a = &a};
+    str normal;
+    *member = false;
+    TRY(directory_normalise(group, &a, &normal));
+    return member_walk(&w, normal, account, 0, member);
 }
 
 /* Does the address reach the account, following only aliases (a group's address is granted, not

@@ -4,9 +4,11 @@
  *
  *   'D' domain                      → domain row
  *   'A' domain 00 local             → address row (account, alias or group)
+ *   'H' …                           → who shares mailboxes with whom (acl_share.c); derived
  *   'I' account id                  → account row
  *   'C' account id, credential id   → credential row
  *   'G' account id, address         → granted sender address (empty row)
+ *   'M' entry                       → shared metadata of the server (metadata.c)
  *   'N'                             → next account id
  *   'S'                             → 32 secret bytes of this store
  */
@@ -22,7 +24,9 @@ enum {
     DIR_SPACE_CREDENTIAL = 'C',
     DIR_SPACE_DOMAIN = 'D',
     DIR_SPACE_GRANT = 'G',
+    DIR_SPACE_SHARE = 'H',
     DIR_SPACE_ACCOUNT = 'I',
+    DIR_SPACE_METADATA = 'M',
     DIR_SPACE_NEXT = 'N',
     DIR_SPACE_SECRET = 'S'
 };
@@ -36,7 +40,6 @@ void key_credential(struct store_key *k, uint64_t account, uint32_t id);
 void key_next_account(struct store_key *k);
 /* The first key after every key that begins with these bytes. */
 void key_after_prefix(struct store_key *k, str prefix);
-static inline str key_str(const struct store_key *k) { return str_of(k->bytes, k->len); }
 
 void domain_row_encode(const struct domain *d, struct buf *out);
 void account_row_encode(const struct account_entry *e, struct buf *out);

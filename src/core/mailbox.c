@@ -5,6 +5,7 @@
  */
 #include "core/account_private.h"
 #include "core/message.h"
+#include "core/metadata.h"
 
 #include "base/log.h"
 #include "base/num.h"
@@ -180,10 +181,8 @@ bool mailbox_has_children(struct account *a, const struct mailbox *m)
 
 /* ---- changing them ---- */
 
-/* A step composes one commit on what is published now; ERR_EXISTS from it may mean success. */
-typedef enum err step_fn(struct change *c, void *arg);
-
-static enum err run_steps(struct account *a, step_fn *step, void *arg)
+/* ERR_EXISTS from a step may mean success. */
+static enum err run_steps(struct account *a, change_step_fn *step, void *arg)
 {
     unsigned tries = 0;
     enum err e;
@@ -200,7 +199,7 @@ static enum err run_steps(struct account *a, step_fn *step, void *arg)
     return e;
 }
 
-static enum err run(struct account *a, step_fn *step, void *arg)
+enum err change_run_step(struct account *a, change_step_fn *step, void *arg)
 {
     TRY(turn_take(a));
     enum err e = run_steps(a, step, arg);
@@ -269,7 +268,7 @@ enum err mailbox_create(struct account *a, str path, enum mailbox_role role, uin
     TRY(mailbox_name_normalize(path, &name));
     TRY(account_ready(a));
     struct create_step s = {.a = a, .path = buf_str(&name), .role = role};
-    enum err e = run(a, create_step, &s);
+    enum err e = change_run_step(a, create_step, &s);
     if (id)
         *id = s.id;
     return e;
@@ -300,7 +299,7 @@ static enum err create_first_step(struct change *c, void *arg)
 enum err account_create_mailboxes(struct account *a)
 {
     struct create_step s = {.a = a};
-    enum err e = run(a, create_first_step, &s);
+    enum err e = change_run_step(a, create_first_step, &s);
     return e == ERR_EXISTS ? ERR_OK : e;
 }
 
@@ -372,7 +371,7 @@ enum err mailbox_rename(struct account *a, str from, str to)
     if (str_eq(buf_str(&old), STR("INBOX")))
         return rename_inbox(a, buf_str(&name));
     struct rename_step s = {.a = a, .from = buf_str(&old), .to = buf_str(&name)};
-    return run(a, rename_step, &s);
+    return change_run_step(a, rename_step, &s);
 }
 
 struct row_step {
@@ -411,7 +410,7 @@ enum err mailbox_subscribe(struct account *a, str path, bool subscribed)
     TRY(mailbox_name_normalize(path, &name));
     TRY(account_ready(a));
     struct row_step s = {.a = a, .path = buf_str(&name), .subscribed = subscribed};
-    enum err e = run(a, subscribe_step, &s);
+    enum err e = change_run_step(a, subscribe_step, &s);
     return e == ERR_EXISTS ? ERR_OK : e;
 }
 
@@ -434,7 +433,7 @@ enum err mailbox_set_role(struct account *a, uint32_t id, enum mailbox_role role
 {
     struct row_step s = {.a = a, .id = id, .role = role};
     TRY(account_ready(a));
-    return run(a, role_step, &s);
+    return change_run_step(a, role_step, &s);
 }
 
 /* ---- keywords ---- */
@@ -497,7 +496,7 @@ enum err mailbox_keywords(struct account *a, uint32_t id, const str *names, size
     if (keyword_bits(m->keywords, names, n, bits))
         return ERR_OK;
     struct row_step s = {.a = a, .id = id, .names = names, .n = n};
-    enum err e = run(a, keywords_step, &s);
+    enum err e = change_run_step(a, keywords_step, &s);
     if (e != ERR_OK && e != ERR_EXISTS)
         return e;
     m = mailbox_get(a, id);
@@ -559,7 +558,7 @@ enum err mailbox_delete(struct account *a, str path)
         return ERR_DENIED;
     TRY(account_ready(a));
     struct row_step s = {.a = a, .path = buf_str(&name)};
-    TRY(run(a, delete_step, &s));
+    TRY(change_run_step(a, delete_step, &s));
     mailbox_purge_start(a);
     return ERR_OK;
 }
@@ -581,10 +580,16 @@ static bool purge_row(void *arg, const struct store_row *row)
 static enum err purge_end_step(struct change *c, void *arg)
 {
     struct row_step *s = arg;
-    struct box *b = box_get(s->a, s->id);
+    struct account *a = s->a;
+    struct box *b = box_get(a, s->id);
     if (!b)
         return ERR_NOT_FOUND;
     change_delete(c, key_mailbox(s->id));
+    change_delete(c, key_acl(s->id));
+    change_delete(c, key_urlkey(s->id));
+    for (uint8_t scope = METADATA_SHARED; scope <= METADATA_PRIVATE; scope++)
+        change_delete_range(c, key_metadata(scope, a->id, s->id),
+                            key_metadata(scope, a->id, s->id + 1));
     if (!change_state(c, b))
         return ERR_NOMEM;
     c->touched->deleted = true;

@@ -51,6 +51,8 @@ struct store_key key_state(uint32_t mailbox) { return key_one(SPACE_STATE, mailb
 struct store_key key_message(uint64_t message) { return key_one(SPACE_MESSAGE, message, 8); }
 struct store_key key_change(uint64_t version) { return key_one(SPACE_CHANGE, version, 8); }
 struct store_key key_thread(uint64_t key) { return key_one(SPACE_THREAD, key, 8); }
+struct store_key key_acl(uint32_t mailbox) { return key_one(SPACE_ACL, mailbox, 4); }
+struct store_key key_urlkey(uint32_t mailbox) { return key_one(SPACE_URLKEY, mailbox, 4); }
 struct store_key key_queue_message(uint64_t id) { return key_one(SPACE_QUEUE_MESSAGE, id, 8); }
 struct store_key key_queue_mime(uint64_t id) { return key_one(SPACE_QUEUE_MIME, id, 8); }
 struct store_key key_queue_left(uint64_t id) { return key_one(SPACE_QUEUE_LEFT, id, 8); }
@@ -64,6 +66,18 @@ struct store_key key_at(uint64_t message, uint32_t mailbox, uint32_t uid)
 {
     struct store_key k = key_two(SPACE_AT, message, 8, mailbox, 4);
     key_add(&k, uid, 4);
+    return k;
+}
+
+struct store_key key_subscribed(uint64_t owner, uint32_t mailbox)
+{
+    return key_two(SPACE_SUBSCRIBED, owner, 8, mailbox, 4);
+}
+
+struct store_key key_metadata(uint8_t scope, uint64_t owner, uint32_t mailbox)
+{
+    struct store_key k = key_two(SPACE_METADATA, scope, 1, owner, 8);
+    key_add(&k, mailbox, 4);
     return k;
 }
 
@@ -330,6 +344,8 @@ void change_encode_entry(const struct change_entry *e, struct buf *out)
         buf_add_varint(out, e->mailbox);
         if (e->kind <= CHANGE_EXPUNGED)
             set_encode(&e->uids, out);
+        else if (e->kind == CHANGE_METADATA)
+            buf_add_sized(out, e->name);
         return;
     }
     buf_add_varint(out, e->nmessages);
@@ -366,11 +382,15 @@ enum err change_decode_entry(struct reader *r, struct arena *arena, struct chang
     if (!r->rest.len)
         return r->failed ? ERR_CORRUPT : ERR_EOF;
     e->kind = read_u8(r);
-    if (e->kind < CHANGE_ADDED || e->kind > CHANGE_MAILBOX_DELETED)
+    if (e->kind < CHANGE_ADDED || e->kind > CHANGE_METADATA)
         return ERR_CORRUPT;
     if (e->kind == CHANGE_DESTROYED)
         return decode_destroyed(r, arena, e);
     e->mailbox = read_varint32(r);
+    if (r->failed)
+        return ERR_CORRUPT;
+    if (e->kind == CHANGE_METADATA)
+        e->name = read_sized(r);
     if (r->failed)
         return ERR_CORRUPT;
     return e->kind <= CHANGE_EXPUNGED ? set_decode(r, &e->uids) : ERR_OK;

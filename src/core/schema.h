@@ -18,18 +18,20 @@
 #include "store/store.h"
 
 enum space {
-    SPACE_HEAD = 1,     /* () -> struct head_row; rewritten by every commit */
-    SPACE_MAILBOX = 2,  /* (mailbox u32) -> struct mailbox_row */
-    SPACE_STATE = 3,    /* (mailbox u32) -> struct state_row */
-    SPACE_INSTANCE = 4, /* (mailbox u32, uid u32) -> struct message_row: the hot row */
-    SPACE_MESSAGE = 5,  /* (message u64) -> struct message_cold: the cold row, never rewritten */
-    SPACE_AT = 6,       /* (message u64, mailbox u32, uid u32) -> empty: where a message is */
-    SPACE_CHANGE = 7,   /* (version u64) -> list of struct change_entry, one row per commit */
-    SPACE_THREAD = 8,   /* (key u64) -> thread u64 */
-    /* Reserved for what comes later, so that nobody takes them for something else. */
-    SPACE_ACL = 9,
-    SPACE_METADATA = 10,
+    SPACE_HEAD = 1,      /* () -> struct head_row; rewritten by every commit */
+    SPACE_MAILBOX = 2,   /* (mailbox u32) -> struct mailbox_row */
+    SPACE_STATE = 3,     /* (mailbox u32) -> struct state_row */
+    SPACE_INSTANCE = 4,  /* (mailbox u32, uid u32) -> struct message_row: the hot row */
+    SPACE_MESSAGE = 5,   /* (message u64) -> struct message_cold: the cold row, never rewritten */
+    SPACE_AT = 6,        /* (message u64, mailbox u32, uid u32) -> empty: where a message is */
+    SPACE_CHANGE = 7,    /* (version u64) -> list of struct change_entry, one row per commit */
+    SPACE_THREAD = 8,    /* (key u64) -> thread u64 */
+    SPACE_ACL = 9,       /* (mailbox u32) -> who may do what there (core/acl.h) */
+    SPACE_METADATA = 10, /* (scope u8, owner u64, mailbox u32, entry) -> core/metadata.h */
+    /* Reserved for what comes later, so that nobody takes it for something else. */
     SPACE_SEARCH = 11,
+    SPACE_SUBSCRIBED = 12, /* (owner u64, mailbox u32) -> empty: others' mailboxes (core/acl.h) */
+    SPACE_URLKEY = 13,     /* (mailbox u32) -> key of its URLAUTH tokens (core/urlkey.h) */
     /* In queue shards (core/queue.h). */
     SPACE_QUEUE_MESSAGE = 32,
     SPACE_QUEUE_MIME = 33,
@@ -149,6 +151,7 @@ enum change_kind {
     CHANGE_MAILBOX_CREATED = 5, /* mailbox */
     CHANGE_MAILBOX_CHANGED = 6, /* mailbox: name, role, subscription, keywords, rights, … */
     CHANGE_MAILBOX_DELETED = 7, /* mailbox */
+    CHANGE_METADATA = 8,        /* mailbox (0: the server), name of the entry */
 };
 struct change_entry {
     enum change_kind kind;
@@ -156,6 +159,7 @@ struct change_entry {
     struct set uids;          /* owned by whoever decoded it */
     const uint64_t *messages; /* DESTROYED: ids */
     size_t nmessages;
+    str name; /* METADATA; borrowed from the row */
 };
 #define CHANGE_ENTRIES_MAX 4200
 
@@ -168,6 +172,11 @@ struct store_key key_message(uint64_t message);
 struct store_key key_at(uint64_t message, uint32_t mailbox, uint32_t uid);
 struct store_key key_change(uint64_t version);
 struct store_key key_thread(uint64_t key);
+struct store_key key_acl(uint32_t mailbox);
+struct store_key key_urlkey(uint32_t mailbox);
+struct store_key key_subscribed(uint64_t owner, uint32_t mailbox);
+/* The first key of (scope, owner, mailbox); an entry's name follows. */
+struct store_key key_metadata(uint8_t scope, uint64_t owner, uint32_t mailbox);
 struct store_key key_queue_message(uint64_t id);
 struct store_key key_queue_mime(uint64_t id);
 struct store_key key_queue_left(uint64_t id);
@@ -176,10 +185,6 @@ struct store_key key_queue_due(uint64_t due_ms, uint64_t id, uint32_t n);
 /* First key of a space, and the first after it. */
 struct store_key key_space(enum space s);
 struct store_key key_space_end(enum space s);
-static inline str key_str(const struct store_key *k)
-{
-    return (str){(const char *)k->bytes, k->len};
-}
 /* The number at an offset of a key (after the space byte: 1). False when the key is too short. */
 bool key_u32(str key, size_t at, uint32_t *out);
 bool key_u64(str key, size_t at, uint64_t *out);

@@ -55,6 +55,7 @@ struct store_key {
     uint8_t bytes[STORE_KEY_MAX];
     uint8_t len;
 };
+static inline str key_str(const struct store_key *k) { return str_of(k->bytes, k->len); }
 
 enum store_op_kind {
     STORE_PUT,          /* key, value */
