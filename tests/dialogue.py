@@ -4,13 +4,17 @@ import codecs
 import os
 import re
 import select
+import shlex
 import socket
 import ssl
+import subprocess
 import time
 
 WAIT_S = float(os.environ.get("DIALOGUE_WAIT_S", "10"))
 LINES_MAX = 100000
-VERBS = r"C:|c:|S:|S~|S\*|TLS|STARTTLS|CONNECT|CLOSE|SHUT|EOF|SET"
+PROGRAM = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "build",
+                       "posthouse")
+VERBS = r"C:|c:|S:|S~|S\*|TLS|STARTTLS|CONNECT|CLOSE|SHUT|EOF|SET|RUN|OUT~|REPEAT"
 STEP = re.compile(rf"(?:([A-Za-z][\w-]*)> )?({VERBS})(?: (.*))?$")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -65,8 +69,13 @@ class Wire:
     """One connection."""
 
     def __init__(self, host, port):
-        self.sock = socket.create_connection((host, port), WAIT_S)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(port, str):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(WAIT_S)
+            self.sock.connect(port)
+        else:
+            self.sock = socket.create_connection((host, port), WAIT_S)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = b""
 
     def start_tls(self, name):
@@ -123,7 +132,7 @@ class Player:
     def __init__(self, script, ports, variables=None, host="127.0.0.1"):
         self.script, self.ports, self.host = script, ports, host
         self.variables = dict(variables or {})
-        self.wires, self.heard = {}, []
+        self.wires, self.heard, self.output = {}, [], []
 
     def play(self):
         """None, or what went wrong, as text."""
@@ -157,6 +166,16 @@ class Player:
             port = self._fill(text)
             self.wires[step.wire] = Wire(self.host, int(port) if port.isdigit()
                                          else self.ports[port])
+        elif verb == "RUN":
+            self._run(self._fill(text))
+        elif verb == "OUT~":
+            if not any(self._found(text, line) for line in self.output):
+                raise Mismatch(f"- wanted: {self._fill(text)}\n+ got:    {self.output!r}")
+        elif verb == "REPEAT":
+            times, _, what = text.partition(" ")
+            what = unescape(self._fill(what))
+            self.heard.append(f"{step.wire}C {times} times {what!r}")
+            self._wire(step).send(what * int(times))
         elif verb == "SET":
             name, _, value = text.partition("=")
             self.variables[name.strip()] = self._fill(value.strip())
@@ -178,6 +197,16 @@ class Player:
         else:
             self._expect(step)
 
+    def _run(self, text):
+        """A command of posthouse to the server; it must succeed."""
+        words = [os.environ.get("POSTHOUSE", PROGRAM), *shlex.split(text),
+                 "--data", self.variables["data"]]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        self.output = (done.stdout + done.stderr).splitlines()
+        self.heard += [f"$ posthouse {text}", *self.output]
+        if done.returncode:
+            raise Mismatch(f"exit status {done.returncode}")
+
     def _hear(self, step):
         line = self._wire(step).line()
         self.heard.append(f"{step.wire}S {line}")
@@ -186,7 +215,10 @@ class Player:
     def _matches(self, step, line):
         if step.verb == "S:":
             return line == self._fill(step.text)
-        found = re.fullmatch(self._fill(step.text, re.escape), line)
+        return self._found(step.text, line)
+
+    def _found(self, text, line):
+        found = re.fullmatch(self._fill(text, re.escape), line)
         if found:
             self.variables.update({k: v for k, v in found.groupdict().items() if v is not None})
         return found is not None

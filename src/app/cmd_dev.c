@@ -84,30 +84,69 @@ static enum err dev_folder(struct dev *d)
     return arena_dup(&d->run->arena, buf_str(&path), &d->server->data_dir) ? ERR_OK : ERR_NOMEM;
 }
 
-static enum err dev_config(struct dev *d, uint64_t base)
+/* Values of --set=SECTION.KEY=VALUE replace those that dev gives itself. */
+static bool set_by_user(const struct dev *d, str name)
 {
-    struct command_run *r = d->run;
-    BUF_AUTO struct buf text = BUF_INIT(65536);
-    str dir = d->server->data_dir;
-    d->lmtp_path = arena_fmt(&r->arena, "%.*s/lmtp.sock", STR_ARG(dir));
-    buf_addf(&text,
-             "[server]\nhostname = mail.example.test\ndata = %.*s\n"
-             "[tls]\ncertificates = %.*s/dev-ecdsa.pem\n"
-             "[auth]\nplain_on_loopback = yes\n"
-             "[smtp]\ntransactions_max = 100000000\n"
-             "[limits]\nconnections_per_source = 100000\n[listen]\n",
-             STR_ARG(dir), STR_ARG(dir));
+    for (size_t i = 0; i < d->run->noptions; i++) {
+        str key, value;
+        (void)str_cut(d->run->options[i].value, '=', &key, &value);
+        if (str_eq(d->run->options[i].name, STR("set")) && str_eq(key, name))
+            return true;
+    }
+    return false;
+}
+
+static void setting(const struct dev *d, struct buf *text, str name, str value)
+{
+    str section, key;
+    if (set_by_user(d, name))
+        return;
+    (void)str_cut(name, '.', &section, &key);
+    buf_addf(text, "[%.*s]\n%.*s = %.*s\n", STR_ARG(section), STR_ARG(key), STR_ARG(value));
+}
+
+static enum err users_settings(const struct dev *d, struct buf *text)
+{
+    for (size_t i = 0; i < d->run->noptions; i++) {
+        str name, value, section, key;
+        if (!str_eq(d->run->options[i].name, STR("set")))
+            continue;
+        if (!str_cut(d->run->options[i].value, '=', &name, &value) ||
+            !str_cut(name, '.', &section, &key))
+            return command_fail(d->run, ERR_INVALID, "--set wants SECTION.KEY=VALUE.");
+        buf_addf(text, "[%.*s]\n%.*s = %.*s\n", STR_ARG(section), STR_ARG(key), STR_ARG(value));
+    }
+    return ERR_OK;
+}
+
+static void listen_settings(struct dev *d, uint64_t base, struct buf *text)
+{
+    struct arena *a = &d->run->arena;
     for (size_t i = 0; i < LISTENER_KINDS; i++) {
         const struct listener_row *row = &listener_rows[i];
-        if (row->dev_port == 0)
-            buf_addf(&text, "%s = %.*s\n", row->name, STR_ARG(d->lmtp_path));
-        else
-            buf_addf(&text, "%s = 127.0.0.1:%u\n", row->name,
-                     base ? (unsigned)(base + row->dev_port) : 0);
+        unsigned port = base ? (unsigned)(base + row->dev_port) : 0;
+        setting(d, text, arena_fmt(a, "listen.%s", row->name),
+                row->dev_port == 0 ? d->lmtp_path : arena_fmt(a, "127.0.0.1:%u", port));
     }
+}
+
+static enum err dev_config(struct dev *d, uint64_t base)
+{
+    struct arena *a = &d->run->arena;
+    BUF_AUTO struct buf text = BUF_INIT(65536);
+    str dir = d->server->data_dir;
     const char *level = getenv("POSTHOUSE_LOG");
-    buf_addf(&text, "[log]\nlevel = %s\n", level ? level : "warn");
-    return config_parse(STR("dev"), buf_str(&text), &d->server->config, &r->error);
+    d->lmtp_path = arena_fmt(a, "%.*s/lmtp.sock", STR_ARG(dir));
+    buf_addf(&text, "[server]\ndata = %.*s\n", STR_ARG(dir));
+    setting(d, &text, STR("server.hostname"), STR("mail.example.test"));
+    setting(d, &text, STR("tls.certificates"), arena_fmt(a, "%.*s/dev-ecdsa.pem", STR_ARG(dir)));
+    setting(d, &text, STR("auth.plain_on_loopback"), STR("yes"));
+    setting(d, &text, STR("smtp.transactions_max"), STR("100000000"));
+    setting(d, &text, STR("limits.connections_per_source"), STR("100000"));
+    setting(d, &text, STR("log.level"), level ? str_c(level) : STR("warn"));
+    listen_settings(d, base, &text);
+    TRY(users_settings(d, &text));
+    return config_parse(STR("dev"), buf_str(&text), &d->server->config, &d->run->error);
 }
 
 static enum err dev_numbers(struct command_run *r, uint64_t *accounts, uint64_t *base)

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define REFUSE_MS 5000 /* for a client that is one too many to take the reason */
 #define SOURCES_MAX 65536 /* addresses that are counted at the same time */
 
 /* The configuration as sessions use it; an old one lives until its last session ends. */
@@ -157,6 +158,16 @@ static bool from_proxy(const struct gate *g, const struct address *peer)
     return false;
 }
 
+/* Says why where the client can read it: on a port with TLS from the start it only closes. */
+static void refuse(struct stream *s, const char *text) WAITS
+{
+    stream_set_timeouts(s, REFUSE_MS, REFUSE_MS);
+    stream_write(s, str_c(text));
+    enum err gone = stream_flush(s);
+    (void)gone;
+    stream_close(s);
+}
+
 /* A place among the sessions of its source; the key is empty where sources are not counted. */
 struct place {
     struct limit_key room;
@@ -164,8 +175,10 @@ struct place {
     struct gate_config *config;
 };
 
-static bool place_take(struct gate *g, struct stream *s, struct place *p)
+static bool place_take(const struct gate_socket *k, struct stream *s, struct place *p,
+                       const char *refusal) WAITS
 {
+    struct gate *g = k->gate;
     const struct address *peer = stream_peer(s);
     uint32_t max = (uint32_t)g->config->all.limits_connections_per_source;
     p->key = STR_NONE;
@@ -173,7 +186,7 @@ static bool place_take(struct gate *g, struct stream *s, struct place *p)
         p->key = limit_address_key(peer, &p->room);
     if (!str_empty(p->key) && !limit_enter(g->sources, p->key, max)) {
         LOG_WARN("gate", "too many connections from one source gate=%s", g->name);
-        stream_close(s);
+        refuse(s, listener_rows[k->kind].implicit_tls ? "" : refusal);
         return false;
     }
     p->config = g->config;
@@ -192,7 +205,7 @@ static void serve_smtp(void *arg, struct stream *s) WAITS
 {
     struct gate_socket *k = arg;
     struct place p;
-    if (!place_take(k->gate, s, &p))
+    if (!place_take(k, s, &p, "421 4.7.0 Too many connections from your address\r\n"))
         return;
     smtp_serve(s, &k->smtp);
     place_leave(k->gate, &p);
@@ -202,7 +215,7 @@ static void serve_pop3(void *arg, struct stream *s) WAITS
 {
     struct gate_socket *k = arg;
     struct place p;
-    if (!place_take(k->gate, s, &p))
+    if (!place_take(k, s, &p, "-ERR [SYS/TEMP] Too many connections from your address\r\n"))
         return;
     pop3_gate(s, &k->pop3);
     place_leave(k->gate, &p);

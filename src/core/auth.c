@@ -105,13 +105,15 @@ static void pair_key_make(const struct auth_attempt *at, struct pair_key *k, str
 {
     static _Thread_local struct limit_key address;
     *source = limit_address_key(&at->source, &address);
-    size_t n = MIN(at->login.len, (size_t)DIR_ADDRESS_MAX);
+    ARENA_AUTO struct arena scratch = ARENA_INIT(8192);
+    str login;
+    /* As the directory sees it: another spelling is not another try. */
+    if (directory_normalise(at->login, &scratch, &login) != ERR_OK)
+        login = at->login;
+    login = str_head(login, DIR_ADDRESS_MAX);
     memcpy(k->bytes, source->data, source->len);
-    for (size_t i = 0; i < n; i++) {
-        char c = at->login.data[i];
-        k->bytes[source->len + i] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
-    }
-    k->len = source->len + n;
+    memcpy(k->bytes + source->len, login.data, login.len);
+    k->len = source->len + login.len;
 }
 
 /* May this be tried at all now? A pair that signed in lately waits instead of being refused. */

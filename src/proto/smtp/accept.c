@@ -16,7 +16,7 @@
 
 /* What one walk over the header block found. */
 struct head {
-    size_t received;
+    size_t received, froms;
     bool has_date, has_message_id;
     str from;
 };
@@ -33,19 +33,16 @@ static void head_read(str content, struct head *h)
             h->has_date = true;
         else if (str_eq_nocase(f.name, STR("Message-ID")))
             h->has_message_id = true;
-        else if (str_eq_nocase(f.name, STR("From")) && str_empty(h->from))
+        else if (str_eq_nocase(f.name, STR("From")) && h->froms++ == 0)
             h->from = f.value;
     }
 }
 
-/* The author of a submission is one of the account's addresses too (rule auth-3). */
-static enum err from_check(struct smtp *x, const struct head *h)
+static enum err authors_check(struct smtp *x, str value)
 {
     struct addr_list list;
     ARENA_AUTO struct arena scratch = ARENA_INIT((size_t)1 << 20);
-    if (!x->who.account || str_empty(h->from))
-        return ERR_OK;
-    TRY(addr_list_parse(&scratch, h->from, &list));
+    TRY(addr_list_parse(&scratch, value, &list));
     if (list.count > FROM_ADDRESSES_MAX)
         return ERR_LIMIT;
     for (size_t i = 0; i < list.count; i++) {
@@ -56,6 +53,15 @@ static enum err from_check(struct smtp *x, const struct head *h)
         TRY(x->house->sender_check(x->house->ctx, x->who.account, buf_str(&address)));
     }
     return ERR_OK;
+}
+
+/* The author of a submission is one of the account's addresses too (rule auth-3). RFC 5322 3.6
+ * allows one From; with two, whoever reads the message may see the other. */
+static enum err from_check(struct smtp *x, const struct head *h)
+{
+    if (!x->who.account || h->froms == 0)
+        return ERR_OK;
+    return h->froms > 1 ? ERR_SENDER : authors_check(x, h->from);
 }
 
 /* RFC 3848. */

@@ -157,9 +157,9 @@ void smtp_cmd_xclient(struct smtp *x, str args)
         x->closing = true;
         return;
     }
-    x->relay_named = smtp_in_networks(&peer, x->config->relays, x->config->nrelays);
+    x->who = (struct auth_grant){0};
     smtp_reset(x);
-    stream_writef(x->stream, "220 %.*s ESMTP Posthouse\r\n", STR_ARG(x->config->hostname));
+    smtp_greet(x); /* as at the beginning: what depends on the peer is asked again */
 }
 
 void smtp_cmd_rset(struct smtp *x, str args)

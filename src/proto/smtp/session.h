@@ -56,6 +56,10 @@ void smtp_say_fault(struct smtp *x, const struct smtp_fault *f) WAITS; /* counts
 /* A bad command: counts, and closes at errors_max. */
 void smtp_say_bad(struct smtp *x, int code, const char *enhanced, const char *text) WAITS;
 
+/* Rule wire-1 holds for command lines too: false has answered, and the session ends. */
+bool smtp_line_ends_well(struct smtp *x, str line, bool crlf) WAITS;
+/* What the peer may do follows from its address; then the greeting. */
+void smtp_greet(struct smtp *x) WAITS;
 /* Ends the transaction, if one is open. */
 void smtp_reset(struct smtp *x);
 bool smtp_in_networks(const struct address *a, const struct smtp_network *nets, size_t n);
@@ -68,7 +72,7 @@ typedef void smtp_command_fn(struct smtp *x, str args) WAITS;
 #include "proto/smtp/commands.def"
 #undef COMMAND
 
-/* trace.c: the complete message goes to the house, and the client hears what became of it. */
+/* accept.c: the complete message goes to the house, and the client hears what became of it. */
 void smtp_accept(struct smtp *x) WAITS;
 
 #endif

@@ -133,8 +133,7 @@ static void serve_line(struct smtp *x, str line)
         c->run(x, args);
 }
 
-/* Rule wire-1 holds for command lines too. */
-static bool line_ends_well(struct smtp *x, str line, bool crlf)
+bool smtp_line_ends_well(struct smtp *x, str line, bool crlf)
 {
     bool lenient = x->config->allow_bare_lf && address_is_loopback(stream_peer(x->stream));
     if ((crlf || lenient) && str_find_char(line, '\r') == STR_NPOS)
@@ -163,7 +162,7 @@ static void serve_commands(struct smtp *x)
             smtp_say(x, 421, "4.3.2", "Service is going down");
         if (e != ERR_OK)
             return;
-        if (line_ends_well(x, line, crlf))
+        if (smtp_line_ends_well(x, line, crlf))
             serve_line(x, line);
     }
 }
@@ -204,6 +203,15 @@ static bool may_sign_in_plainly(const struct smtp *x)
     return x->config->auth_plain_loopback && address_is_loopback(stream_peer(x->stream));
 }
 
+void smtp_greet(struct smtp *x)
+{
+    const struct address *peer = stream_peer(x->stream);
+    x->secure = stream_is_tls(x->stream) || may_sign_in_plainly(x);
+    x->relay_named = smtp_in_networks(peer, x->config->relays, x->config->nrelays);
+    stream_writef(x->stream, "220 %.*s %s Posthouse\r\n", STR_ARG(x->config->hostname),
+                  x->listener->kind == SMTP_LMTP ? "LMTP" : "ESMTP");
+}
+
 static bool begin(struct smtp *x)
 {
     struct stream *s = x->stream;
@@ -217,10 +225,7 @@ static bool begin(struct smtp *x)
             return false;
         }
     }
-    x->secure = stream_is_tls(s) || may_sign_in_plainly(x);
-    x->relay_named = smtp_in_networks(stream_peer(s), x->config->relays, x->config->nrelays);
-    stream_writef(s, "220 %.*s %s Posthouse\r\n", STR_ARG(x->config->hostname),
-                  x->listener->kind == SMTP_LMTP ? "LMTP" : "ESMTP");
+    smtp_greet(x);
     return true;
 }
 
