@@ -130,8 +130,10 @@ struct resolution {
     size_t ntargets;
     bool here; /* the domain is ours */
 };
-/* Follows aliases, groups, catch-all and plus-addressing; each account once; loops end quietly.
- * ERR_NO_DOMAIN is not an error here: a foreign domain gives one foreign target and here = false.
+/* Follows aliases, groups, catch-all and plus-addressing; each account once; a loop ends quietly
+ * (ERR_LOOP when nothing else is reached).
+ * ERR_NO_DOMAIN is not an error here: a foreign domain gives one foreign target, spelled as given,
+ * and here = false.
  * ERR_NO_USER, ERR_DISABLED, ERR_DENIED (send-only), ERR_SYNTAX, ERR_LIMIT. */
 enum err directory_resolve(struct directory *d, str address, struct arena *a,
                            struct resolution *out) WAITS MUST;

@@ -83,8 +83,9 @@ enum err directory_normalise(str address, struct arena *a, str *out)
     TRY(addr_parse(a, address, 0, &parsed));
     TRY(normalise_local(parsed.local, a, &local));
     TRY(directory_normalise_domain(parsed.domain, a, &domain));
-    *out = arena_fmt(a, "%.*s@%.*s", STR_ARG(local), STR_ARG(domain));
-    return str_empty(*out) ? ERR_LIMIT : ERR_OK;
+    BUF_AUTO struct buf text = BUF_INIT(4 * DIR_ADDRESS_MAX);
+    addr_render(&text, &(struct addr){.local = local, .domain = domain}); /* quotes what must be */
+    return buf_ok(&text) && arena_dup(a, buf_str(&text), out) ? ERR_OK : ERR_LIMIT;
 }
 
 /* ---- the walk ---- */
@@ -218,10 +219,15 @@ enum err directory_resolve(struct directory *d, str address, struct arena *a,
     *out = (struct resolution){0};
     TRY(directory_normalise(address, a, &out->address));
     TRY(walk_address(&w, out->address, 0));
+    if (w.ntargets == 0)
+        return ERR_LOOP; /* aliases that lead only to one another: nobody would get the message */
     out->targets = w.targets;
     out->ntargets = w.ntargets;
     out->here = !(w.ntargets == 1 && w.targets[0].account == 0 &&
                   str_eq(w.targets[0].address, out->address));
+    /* RFC 5321 2.4: the local part belongs to its host, upper and lower case included. */
+    if (!out->here && !arena_dup(a, address, &w.targets[0].address))
+        return ERR_LIMIT;
     return ERR_OK;
 }
 

@@ -58,6 +58,9 @@ void stream_writef(struct stream *s, const char *fmt, ...) WAITS
 struct buf *stream_out(struct stream *s);
 void stream_out_check(struct stream *s) WAITS; /* flushes if over STREAM_OUT_FLUSH */
 enum err stream_flush(struct stream *s) WAITS MUST;
+/* After a time-out or a cancellation writes vanish; this is said all the same, by one try that does
+ * not wait (nothing when output was cut off before, or deflated). Only stream_close comes after. */
+void stream_last_words(struct stream *s, str text);
 /* Sends n bytes of a file from offset without holding them all in memory. A shorter file fails the
  * stream with ERR_IO. */
 void stream_write_file(struct stream *s, int fd, uint64_t offset, uint64_t n) WAITS;

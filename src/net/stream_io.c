@@ -136,11 +136,24 @@ static enum err send_parts(struct stream *s, str *parts, size_t nparts)
         else if (e == ERR_BUSY)
             e = stream_raw_wait(s, want, s->write_ms);
         if (e != ERR_OK)
+            s->write_ended = true; /* in the middle of something: nothing may follow */
+        if (e != ERR_OK)
             return stream_stick(s, e);
         if (s->error != ERR_OK)
             return s->error;
     }
     return ERR_OK;
+}
+
+void stream_last_words(struct stream *s, str text)
+{
+    size_t sent;
+    int want;
+    bool silent = s->error == ERR_TIMEOUT || s->error == ERR_CANCELED;
+    if (!silent || s->writing || s->write_ended || s->z)
+        return;
+    if (stream_raw_write(s, &text, 1, &sent, &want) == ERR_OK)
+        stream_end_write(s);
 }
 
 enum err stream_raw_send(struct stream *s, str *parts, size_t nparts)

@@ -274,7 +274,8 @@ static void serve(struct gate *x)
         if (e == ERR_LINE_TOO_LONG)
             say_bad(x, "Line too long");
         else if (e == ERR_TIMEOUT)
-            say(x, "-ERR [SYS/TEMP] Timed out before signing in");
+            stream_last_words(x->stream,
+                              STR("-ERR [SYS/TEMP] Timed out before signing in\r\n"));
         else if (e == ERR_OK)
             serve_line(x, line);
         if (e != ERR_OK && e != ERR_LINE_TOO_LONG)

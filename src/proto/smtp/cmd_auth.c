@@ -19,6 +19,8 @@ static bool read_response(struct smtp *x, struct buf *out)
         smtp_say_bad(x, 500, "5.5.6", "Authentication exchange line is too long");
         return false;
     }
+    if (e != ERR_OK)
+        smtp_say_last(x, e);
     if (e != ERR_OK || !smtp_line_ends_well(x, line, crlf))
         return false;
     if (str_eq(line, STR("*"))) {

@@ -76,9 +76,7 @@ void smtp_cmd_data(struct smtp *x, str args)
     bool complete = read_data(x);
     stream_set_timeouts(x->stream, x->config->command_timeout_ms, x->config->command_timeout_ms);
     if (!complete) {
-        if (stream_error(x->stream) == ERR_TIMEOUT)
-            smtp_say(x, 421, "4.4.2", "Timed out in the message");
-        x->closing = true;
+        smtp_say_last(x, stream_error(x->stream));
         return;
     }
     smtp_accept(x);
@@ -144,7 +142,7 @@ void smtp_cmd_bdat(struct smtp *x, str args)
     bool complete = read_chunk(x, &b, refusal != NULL);
     stream_set_timeouts(x->stream, x->config->command_timeout_ms, x->config->command_timeout_ms);
     if (!complete) {
-        x->closing = true;
+        smtp_say_last(x, stream_error(x->stream));
         return;
     }
     if (refusal) {

@@ -53,6 +53,8 @@ void smtp_say(struct smtp *x, int code, const char *enhanced, const char *text) 
 void smtp_say_str(struct smtp *x, int code, const char *enhanced, str text) WAITS;
 void smtp_say_err(struct smtp *x, enum err e) WAITS;                   /* the row's text */
 void smtp_say_fault(struct smtp *x, const struct smtp_fault *f) WAITS; /* counts as an error */
+/* 421 to a client whose time is up, or while the service ends; the stream has failed already. */
+void smtp_say_last(struct smtp *x, enum err e);
 /* A bad command: counts, and closes at errors_max. */
 void smtp_say_bad(struct smtp *x, int code, const char *enhanced, const char *text) WAITS;
 

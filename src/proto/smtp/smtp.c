@@ -68,6 +68,16 @@ void smtp_say_bad(struct smtp *x, int code, const char *enhanced, const char *te
     count_error(x);
 }
 
+void smtp_say_last(struct smtp *x, enum err e)
+{
+    BUF_AUTO struct buf line = BUF_INIT(1024);
+    const char *enhanced = e == ERR_TIMEOUT ? "4.4.2" : "4.3.2";
+    smtp_reply(&line, 421, x->extended ? enhanced : NULL, str_c(err_text(e)));
+    if (e == ERR_TIMEOUT || e == ERR_CANCELED)
+        stream_last_words(x->stream, buf_str(&line));
+    x->closing = true;
+}
+
 void smtp_reset(struct smtp *x)
 {
     if (x->t.spooling)
@@ -156,12 +166,10 @@ static void serve_commands(struct smtp *x)
             smtp_say_bad(x, 500, "5.5.6", "Line too long");
             continue;
         }
-        if (e == ERR_TIMEOUT)
-            smtp_say(x, 421, "4.4.2", "Timed out waiting for a command");
-        if (e == ERR_CANCELED)
-            smtp_say(x, 421, "4.3.2", "Service is going down");
-        if (e != ERR_OK)
+        if (e != ERR_OK) {
+            smtp_say_last(x, e);
             return;
+        }
         if (smtp_line_ends_well(x, line, crlf))
             serve_line(x, line);
     }
