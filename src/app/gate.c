@@ -225,7 +225,7 @@ static void serve_imap(void *arg, struct stream *s) WAITS
 {
     struct gate_socket *k = arg;
     struct place p;
-    if (!place_take(k->gate, s, &p))
+    if (!place_take(k, s, &p, "* BYE [LIMIT] Too many connections from your address\r\n"))
         return;
     imap_gate(s, &k->imap);
     place_leave(k->gate, &p);
