@@ -17,11 +17,16 @@ static enum err copy_bytes(struct embedded *e, struct segment *s, int to_dir, st
                            uint64_t size)
 {
     FD_AUTO int fd = -1;
-    str all;
-    TRY(segment_map(&e->segments, s, 0, size, &all));
+    BUF_AUTO struct buf step = BUF_INIT(COPY_STEP);
     TRY(file_open(to_dir, name, FILE_WRITE | FILE_CREATE | FILE_EXCLUSIVE, &fd));
-    for (uint64_t at = 0; at < size; at += COPY_STEP)
-        TRY(file_write_all_at(fd, at, all.data + at, MIN(size - at, (uint64_t)COPY_STEP)));
+    char *bytes = buf_reserve(&step, COPY_STEP);
+    if (bytes == NULL)
+        return ERR_NOMEM;
+    for (uint64_t at = 0; at < size; at += COPY_STEP) {
+        uint64_t n = MIN(size - at, (uint64_t)COPY_STEP);
+        TRY(segment_read(&e->segments, s, at, n, bytes));
+        TRY(file_write_all_at(fd, at, bytes, n));
+    }
     return file_sync_data(fd);
 }
 

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading blobs: from the row to the place in a mapped segment. The compactor may move a blob
- * between the two; then the row is read again.
+ * Reading blobs: from the row to the place in a segment. The compactor may move a blob between the
+ * two; then the row is read again. A range costs memory and work as the range, not as the blob.
  */
 #include <stdlib.h>
+#include <string.h>
 #include <zstd.h>
 
 #include "base/code.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "store/embedded.h"
 
 #define TRIES 8
+#define PIECE_MAX 65536 /* bytes read at once */
 
 void cold_blob_write(struct buf *out, const struct cold_blob *b)
 {
@@ -44,41 +47,128 @@ enum err blob_row_get(struct embedded *e, const struct blob_id *id, struct blob_
     return row_read_blob(buf_str(&row), out);
 }
 
-static enum err unpack(const struct blob_row *r, struct blob_bytes *b)
+/* One reading: pieces go to fn, ascending; crc runs over all that was given out. */
+struct reading {
+    struct embedded *e;
+    struct segment *s;
+    const struct blob_row *row;
+    uint64_t from, to; /* range of the blob */
+    store_piece_fn *fn;
+    void *arg;
+    uint32_t crc;
+    bool ended; /* fn has had enough */
+};
+
+static void give(struct reading *r, str piece)
 {
-    if (r->length > STORE_BLOB_MAX || (b->owned = malloc(r->length + 1)) == NULL)
-        return r->length > STORE_BLOB_MAX ? ERR_CORRUPT : ERR_NOMEM;
-    size_t got = ZSTD_decompress(b->owned, r->length, b->bytes.data, b->bytes.len);
-    if (ZSTD_isError(got) || got != r->length)
+    if (piece.len == 0 || r->ended)
+        return;
+    r->crc = code_crc32c(r->crc, piece.data, piece.len);
+    r->ended = !r->fn(r->arg, piece);
+}
+
+static enum err read_plain(struct reading *r)
+{
+    static _Thread_local char *bytes; /* fn does not wait, so the thread's one is enough */
+    if (r->row->stored != r->row->length)
         return ERR_CORRUPT;
-    b->bytes = str_of(b->owned, got);
+    if (bytes == NULL && (bytes = malloc(PIECE_MAX)) == NULL)
+        return ERR_NOMEM;
+    for (uint64_t at = r->from; at < r->to && !r->ended; at += PIECE_MAX) {
+        uint64_t n = MIN(r->to - at, (uint64_t)PIECE_MAX);
+        TRY(segment_read(&r->e->segments, r->s, r->row->offset + at, n, bytes));
+        give(r, str_of(bytes, n));
+    }
     return ERR_OK;
 }
 
-enum err blob_load(struct embedded *e, const struct blob_row *r, bool verify,
-                   struct blob_bytes *out)
+static enum err read_frame(struct reading *r, uint64_t begin, uint64_t at, uint32_t size)
 {
-    *out = (struct blob_bytes){0};
-    if (r->stored == 0)
+    uint64_t length = MIN(r->row->length - begin, (uint64_t)BLOB_FRAME);
+    BUF_AUTO struct buf packed = BUF_INIT(size), frame = BUF_INIT(BLOB_FRAME);
+    char *from = buf_reserve(&packed, size), *to = buf_reserve(&frame, length);
+    if (from == NULL || to == NULL)
+        return ERR_NOMEM;
+    TRY(segment_read(&r->e->segments, r->s, at, size, from));
+    size_t got = ZSTD_decompress(to, length, from, size);
+    if (ZSTD_isError(got) || got != length)
+        return ERR_CORRUPT;
+    uint64_t skip = r->from > begin ? r->from - begin : 0;
+    give(r, str_sub(str_of(to, length), skip, MIN(r->to - begin, length) - skip));
+    return ERR_OK;
+}
+
+static enum err read_frames(struct reading *r)
+{
+    uint64_t count = (r->row->length + BLOB_FRAME - 1) / BLOB_FRAME, table = 4 + 4 * count;
+    BUF_AUTO struct buf head = BUF_INIT(table);
+    char *bytes = buf_reserve(&head, table);
+    if (bytes == NULL)
+        return ERR_NOMEM;
+    if (table > r->row->stored)
+        return ERR_CORRUPT;
+    TRY(segment_read(&r->e->segments, r->s, r->row->offset, table, bytes));
+    struct reader in = reader_of(str_of(bytes, table));
+    if (read_be32(&in) != count)
+        return ERR_CORRUPT;
+    uint64_t at = table;
+    for (uint64_t begin = 0; begin < r->to && !r->ended; begin += BLOB_FRAME) {
+        uint32_t size = read_be32(&in);
+        if (size > r->row->stored - at)
+            return ERR_CORRUPT;
+        if (begin + BLOB_FRAME > r->from)
+            TRY(read_frame(r, begin, r->row->offset + at, size));
+        at += size;
+    }
+    return ERR_OK;
+}
+
+/* A whole blob is verified, also one that is read in pieces: the error then comes at the end. */
+static enum err read_range(struct reading *r)
+{
+    enum err err = ERR_NOT_FOUND;
+    if (r->from >= r->to)
         return ERR_OK;
-    out->held = segment_hold(&e->segments, r->segment);
-    if (out->held == NULL)
+    r->s = segment_hold(&r->e->segments, r->row->segment);
+    if (r->s == NULL)
         return ERR_NOT_FOUND;
-    enum err err = segment_map(&e->segments, out->held, r->offset, r->stored, &out->bytes);
-    if (err == ERR_OK && r->codec == BLOB_ZSTD)
-        err = unpack(r, out);
-    else if (err == ERR_OK && (r->codec != BLOB_PLAIN || r->stored != r->length))
+    if (r->row->codec == BLOB_PLAIN)
+        err = read_plain(r);
+    else
+        err = r->row->codec == BLOB_ZSTD ? read_frames(r) : ERR_CORRUPT;
+    segment_release(&r->e->segments, r->s);
+    bool whole = r->from == 0 && r->to == r->row->length && !r->ended;
+    if (err == ERR_OK && whole && r->crc != r->row->crc)
         err = ERR_CORRUPT;
-    if (err == ERR_OK && verify && code_crc32c(0, out->bytes.data, out->bytes.len) != r->crc)
-        err = ERR_CORRUPT;
-    if (err != ERR_OK)
-        blob_unload(e, out);
     return err;
 }
 
-void blob_unload(struct embedded *e, struct blob_bytes *b)
+static bool collect(void *arg, str piece)
 {
-    segment_release(&e->segments, b->held);
+    struct blob_bytes *b = arg;
+    memcpy((char *)b->owned + b->bytes.len, piece.data, piece.len);
+    b->bytes.len += piece.len;
+    return true;
+}
+
+enum err blob_load(struct embedded *e, const struct blob_row *row, struct blob_bytes *out)
+{
+    *out = (struct blob_bytes){0};
+    if (row->length > STORE_BLOB_MAX)
+        return ERR_CORRUPT;
+    out->owned = malloc(row->length + 1);
+    if (out->owned == NULL)
+        return ERR_NOMEM;
+    out->bytes = str_of(out->owned, 0);
+    struct reading r = {.e = e, .row = row, .to = row->length, .fn = collect, .arg = out};
+    enum err err = read_range(&r);
+    if (err != ERR_OK)
+        blob_unload(out);
+    return err;
+}
+
+void blob_unload(struct blob_bytes *b)
+{
     free(b->owned);
     *b = (struct blob_bytes){0};
 }
@@ -94,23 +184,19 @@ enum err embedded_blob_size(struct store *s, const struct blob_id *id, uint64_t 
 enum err embedded_blob_pieces(struct store *s, const struct blob_id *id, uint64_t offset,
                               uint64_t len, store_piece_fn *fn, void *arg)
 {
-    struct embedded *e = (struct embedded *)s;
-    struct blob_bytes b;
-    struct blob_row r;
+    struct blob_row row;
+    struct reading r = {.e = (struct embedded *)s, .row = &row, .fn = fn, .arg = arg};
     enum err err = ERR_NOT_FOUND;
     for (int i = 0; i < TRIES && err == ERR_NOT_FOUND; i++) {
-        TRY(blob_row_get(e, id, &r));
-        bool whole = offset == 0 && len >= r.length;
-        err = blob_load(e, &r, whole || r.codec != BLOB_PLAIN, &b);
+        TRY(blob_row_get(r.e, id, &row));
+        r.from = MIN(offset, row.length);
+        r.to = r.from + MIN(len, row.length - r.from);
+        err = read_range(&r);
     }
     if (err != ERR_OK) {
-        LOG_ERROR("store", "blob in segment %08x at %llu is unreadable: %s", (unsigned)r.segment,
-                  (unsigned long long)r.offset, err_name(err));
+        LOG_ERROR("store", "blob in segment %08x at %llu is unreadable: %s", (unsigned)row.segment,
+                  (unsigned long long)row.offset, err_name(err));
         return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
     }
-    str piece = str_sub(b.bytes, offset, len);
-    if (piece.len > 0)
-        (void)fn(arg, piece);
-    blob_unload(e, &b);
     return ERR_OK;
 }

@@ -85,9 +85,9 @@ static enum err count_blob(struct checking *c, const struct blob_row *r)
 static void check_blob(struct checking *c, str key, const struct blob_row *r)
 {
     struct blob_bytes b;
-    enum err err = blob_load(c->e, r, true, &b);
+    enum err err = blob_load(c->e, r, &b);
     if (err == ERR_OK) {
-        blob_unload(c->e, &b);
+        blob_unload(&b);
         return;
     }
     struct blob_id id; /* dropped or moved since our view began? */

@@ -79,16 +79,32 @@ static enum err cold_room(struct compaction *c, uint64_t length)
     return ERR_OK;
 }
 
+/* Frames behind their table; false: not worth it, or no memory. */
+static bool pack_frames(str bytes, struct buf *out)
+{
+    size_t count = (bytes.len + BLOB_FRAME - 1) / BLOB_FRAME;
+    BUF_AUTO struct buf frames = BUF_INIT(2 * (uint64_t)STORE_BLOB_MAX);
+    buf_add_be32(out, (uint32_t)count);
+    for (size_t at = 0; at < bytes.len; at += BLOB_FRAME) {
+        str piece = str_sub(bytes, at, BLOB_FRAME);
+        size_t bound = ZSTD_compressBound(piece.len);
+        char *to = buf_reserve(&frames, bound);
+        size_t got = to == NULL ? 0 : ZSTD_compress(to, bound, piece.data, piece.len, ZSTD_LEVEL);
+        if (to == NULL || ZSTD_isError(got))
+            return false;
+        buf_commit(&frames, got);
+        buf_add_be32(out, (uint32_t)got);
+    }
+    buf_add(out, buf_str(&frames));
+    return buf_ok(out) && out->len < bytes.len / 16 * 15;
+}
+
 static void pack(const struct blob_bytes *b, struct cold_blob *cold, struct buf *out)
 {
-    size_t bound = ZSTD_compressBound(b->bytes.len);
-    cold->codec = BLOB_PLAIN;
-    char *to = buf_reserve(out, bound);
-    size_t got = to == NULL ? 0 : ZSTD_compress(to, bound, b->bytes.data, b->bytes.len, ZSTD_LEVEL);
-    if (to != NULL && !ZSTD_isError(got) && got < b->bytes.len / 16 * 15) {
-        cold->codec = BLOB_ZSTD;
-        buf_commit(out, got);
-    } else {
+    cold->codec = BLOB_ZSTD;
+    if (!pack_frames(b->bytes, out)) {
+        cold->codec = BLOB_PLAIN;
+        buf_reset(out);
         buf_add(out, b->bytes);
     }
     cold->stored = out->len;
@@ -135,11 +151,11 @@ static enum err move_blob(struct compaction *c, const struct blob_id *id, uint64
         return err;
     if (r.segment != c->from->number || r.offset != offset)
         return ERR_OK; /* lives elsewhere */
-    TRY(blob_load(c->e, &r, true, &b));
+    TRY(blob_load(c->e, &r, &b));
     struct cold_blob cold = {.id = *id, .length = r.length, .crc = r.crc};
     BUF_AUTO struct buf stored = BUF_INIT(2 * (uint64_t)STORE_BLOB_MAX);
     pack(&b, &cold, &stored);
-    blob_unload(c->e, &b);
+    blob_unload(&b);
     if (!buf_ok(&stored))
         return ERR_NOMEM;
     TRY(cold_write(c, &cold, buf_str(&stored)));

@@ -122,11 +122,10 @@ enum err cold_blob_read(const struct record_view *v, struct cold_blob *out) MUST
 struct blob_bytes {
     str bytes;
     void *owned;
-    struct segment *held;
 };
-enum err blob_load(struct embedded *e, const struct blob_row *r, bool verify,
-                   struct blob_bytes *out) MUST;
-void blob_unload(struct embedded *e, struct blob_bytes *b);
+/* The whole blob, verified. */
+enum err blob_load(struct embedded *e, const struct blob_row *r, struct blob_bytes *out) MUST;
+void blob_unload(struct blob_bytes *b);
 enum err blob_row_get(struct embedded *e, const struct blob_id *id, struct blob_row *out) MUST;
 enum err embedded_blob_size(struct store *s, const struct blob_id *id, uint64_t *out) MUST;
 enum err embedded_blob_pieces(struct store *s, const struct blob_id *id, uint64_t offset,

@@ -40,18 +40,13 @@ enum err record_verify(const struct record_view *v)
     return c.r.failed ? ERR_CORRUPT : ERR_OK;
 }
 
-enum err segment_walk(struct embedded *e, struct segment *s, uint64_t offset, uint64_t limit,
-                      record_fn *fn, void *arg, uint64_t *end)
+static enum err walk(const struct segment *s, str all, record_fn *fn, void *arg, uint64_t *end)
 {
-    str all;
-    *end = offset;
-    if (limit <= offset)
-        return ERR_OK;
-    TRY(segment_map(&e->segments, s, 0, limit, &all));
-    while (limit - *end >= RECORD_HEADER) {
+    while (all.len - *end >= RECORD_HEADER) {
         struct record_view v = {.offset = *end};
         const uint8_t *at = (const uint8_t *)all.data + *end;
-        if (record_header_read(at, s->salt, &v.header) != ERR_OK || v.header.length > limit - *end)
+        if (record_header_read(at, s->salt, &v.header) != ERR_OK ||
+            v.header.length > all.len - *end)
             return ERR_OK;
         v.bytes = str_of(at, v.header.length);
         TRY(fn(arg, &v));
@@ -60,6 +55,19 @@ enum err segment_walk(struct embedded *e, struct segment *s, uint64_t offset, ui
             return ERR_OK;
     }
     return ERR_OK;
+}
+
+enum err segment_walk(struct embedded *e, struct segment *s, uint64_t offset, uint64_t limit,
+                      record_fn *fn, void *arg, uint64_t *end)
+{
+    str all;
+    *end = offset;
+    if (limit <= offset)
+        return ERR_OK;
+    TRY(segment_map(&e->segments, s, limit, &all));
+    enum err err = walk(s, all, fn, arg, end);
+    segment_unmap(&e->segments, s);
+    return err;
 }
 
 /* ---- Replay ---- */
@@ -139,13 +147,14 @@ static enum err lost_inside(struct embedded *e, struct segment *s, uint64_t from
 {
     str all;
     uint64_t size = atomic_load(&s->size);
-    TRY(segment_map(&e->segments, s, 0, size, &all));
+    TRY(segment_map(&e->segments, s, size, &all));
     for (uint64_t at = from; at + RECORD_HEADER <= size && !*lost; at += 8) {
         struct record_header h;
         if (memcmp(all.data + at, "PHJR", 4) == 0 &&
             record_header_read((const uint8_t *)all.data + at, s->salt, &h) == ERR_OK)
             *lost = h.durable >= at_least;
     }
+    segment_unmap(&e->segments, s);
     return ERR_OK;
 }
 
@@ -215,7 +224,7 @@ static enum err drop_behind(struct embedded *e, struct segment *s, uint64_t end)
     return ERR_OK;
 }
 
-static enum err replay_segment(struct replay *r, struct segment *s, uint64_t offset)
+static enum err replay_mapped(struct replay *r, struct segment *s, uint64_t offset)
 {
     struct embedded *e = r->e;
     uint64_t end = offset;
@@ -237,6 +246,19 @@ static enum err replay_segment(struct replay *r, struct segment *s, uint64_t off
         TRY(drop_behind(e, s, end));
     e->end = end;
     return cut_tail(e, s, end);
+}
+
+/* What was read and is not applied yet lies in the mapping: it stays until all is applied. */
+static enum err replay_segment(struct replay *r, struct segment *s, uint64_t offset)
+{
+    str held;
+    uint64_t size = atomic_load(&s->size);
+    if (size == 0)
+        return replay_mapped(r, s, offset);
+    TRY(segment_map(&r->e->segments, s, size, &held));
+    enum err err = replay_mapped(r, s, offset);
+    segment_unmap(&r->e->segments, s);
+    return err;
 }
 
 static enum err start_writer(struct embedded *e, struct replay *r, struct segment *last)

@@ -33,7 +33,10 @@ struct partition_row {
 struct position_row {
     uint64_t position, sequence; /* the next record's place and number */
 };
+/* BLOB_ZSTD: count u32, then the size u32 of each frame, then the frames: each holds the next
+ * BLOB_FRAME bytes of the blob (the last one fewer), so that a range is read without the rest. */
 enum blob_codec { BLOB_PLAIN = 0, BLOB_ZSTD = 1 };
+#define BLOB_FRAME 262144
 struct blob_row {
     uint8_t codec;
     uint32_t segment;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/segment.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +79,7 @@ static void segment_free(struct segment *s)
     if (s->map.len > 0)
         file_unmap(s->map);
     file_close(&s->fd);
+    file_close(&s->reader);
     free(s);
 }
 
@@ -102,7 +104,7 @@ static enum err load_one(struct segment_table *t, uint32_t number, bool cold)
     uint64_t size = 0;
     if (s == NULL)
         return ERR_NOMEM;
-    *s = (struct segment){.number = number, .cold = cold, .sealed = true, .fd = -1};
+    *s = (struct segment){.number = number, .cold = cold, .sealed = true, .fd = -1, .reader = -1};
     enum err e = open_file(t, s, FILE_READ, &s->fd);
     if (e == ERR_OK)
         e = file_size(s->fd, &size);
@@ -218,6 +220,7 @@ enum err segment_create(struct segment_table *t, bool cold, uint64_t capacity, s
     *s = (struct segment){.number = t->next++,
                           .cold = cold,
                           .fd = -1,
+                          .reader = -1,
                           .capacity = capacity,
                           .reserved = SEGMENT_HEADER,
                           .salt = (uint32_t)rand_u64()};
@@ -302,20 +305,59 @@ static enum err map_now(struct segment_table *t, struct segment *s)
     return e;
 }
 
-enum err segment_map(struct segment_table *t, struct segment *s, uint64_t offset, uint64_t len,
-                     str *out)
+static bool inside(struct segment *s, uint64_t offset, uint64_t len)
 {
     uint64_t size = atomic_load_explicit(&s->size, memory_order_acquire);
-    if (offset > size || len > size - offset)
+    return offset <= size && len <= size - offset;
+}
+
+enum err segment_map(struct segment_table *t, struct segment *s, uint64_t len, str *out)
+{
+    if (!inside(s, 0, len))
         return ERR_CORRUPT;
     enum err e = ERR_OK;
     pthread_mutex_lock(&t->lock);
     if (s->map.len == 0)
         e = s->gone ? ERR_NOT_FOUND : map_now(t, s);
+    if (e == ERR_OK)
+        s->maps++;
     pthread_mutex_unlock(&t->lock);
     if (e == ERR_OK)
-        *out = str_of(s->map.data + offset, len);
+        *out = str_head(s->map, len);
     return e;
+}
+
+void segment_unmap(struct segment_table *t, struct segment *s)
+{
+    pthread_mutex_lock(&t->lock);
+    assert(s->maps > 0);
+    if (--s->maps == 0) {
+        file_unmap(s->map);
+        s->map = STR_NONE;
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+/* The reading descriptor stays open as long as the segment, also when its file is gone. */
+static enum err reader_open(struct segment_table *t, struct segment *s)
+{
+    enum err e = ERR_OK;
+    pthread_mutex_lock(&t->lock);
+    if (s->reader < 0)
+        e = s->gone ? ERR_NOT_FOUND : open_file(t, s, FILE_READ, &s->reader);
+    pthread_mutex_unlock(&t->lock);
+    return e;
+}
+
+enum err segment_read(struct segment_table *t, struct segment *s, uint64_t offset, uint64_t len,
+                      void *out)
+{
+    size_t got;
+    if (!inside(s, offset, len))
+        return ERR_CORRUPT;
+    TRY(reader_open(t, s));
+    TRY(file_read_at(s->reader, offset, out, len, &got));
+    return got == len ? ERR_OK : ERR_CORRUPT;
 }
 
 enum err segment_open_writer(struct segment_table *t, struct segment *s)

@@ -2,8 +2,9 @@
  *
  * segment: the files of the journal. `XXXXXXXX.log` holds records as they were committed,
  * `XXXXXXXX.cold` holds blobs that the compactor rewrote. Numbers ascend and are never used again.
- * A segment is mapped for reading when it is first asked for and stays mapped while somebody holds
- * it, also when its file is gone.
+ * Blobs are read with pread, so that a bad page of the disk is an error value and memory stays
+ * small; only a walk through all records (replay, compaction, backup) maps a segment, and unmaps it
+ * at its end. Who holds a segment can go on reading it when its file is gone.
  *
  *   header (64): "PHSEG001", number u32, kind u8 ('l' or 'c'), format u8, 0 u16, salt u32, zeros,
  *     crc u32 of the 60 bytes before
@@ -29,7 +30,9 @@ struct segment {
     uint64_t capacity;
     unsigned holders, writers; /* under the table's lock */
     bool gone;
+    int reader; /* opened at the first read; under the table's lock */
     str map;
+    unsigned maps; /* users of map */
 };
 struct segment_table {
     pthread_mutex_t lock;
@@ -50,9 +53,13 @@ enum err segment_create(struct segment_table *t, bool cold, uint64_t capacity,
 /* NULL when there is none. */
 struct segment *segment_hold(struct segment_table *t, uint32_t number);
 void segment_release(struct segment_table *t, struct segment *s);
-/* The bytes [offset, offset + len) mapped; the segment must be held. ERR_CORRUPT beyond the end. */
-enum err segment_map(struct segment_table *t, struct segment *s, uint64_t offset, uint64_t len,
-                     str *out) MUST;
+/* Copies [offset, offset + len); the segment must be held. ERR_CORRUPT beyond the end, ERR_IO. */
+enum err segment_read(struct segment_table *t, struct segment *s, uint64_t offset, uint64_t len,
+                      void *out) MUST;
+/* The first len bytes mapped, until as many segment_unmap; the segment must be held. ERR_CORRUPT
+ * beyond the end. */
+enum err segment_map(struct segment_table *t, struct segment *s, uint64_t len, str *out) MUST;
+void segment_unmap(struct segment_table *t, struct segment *s);
 enum err segment_open_writer(struct segment_table *t, struct segment *s) MUST;
 void segment_seal(struct segment_table *t, struct segment *s);
 /* Groups in flight keep the descriptor open. */

@@ -471,6 +471,50 @@ static void backup_under_load(void **state)
     test_folder_remove(dir);
 }
 
+static bool gather_piece(void *arg, str piece)
+{
+    buf_add(arg, piece);
+    return true;
+}
+
+/* A large blob that compresses, moved into a cold segment, is read by any range. */
+static void cold_ranges_are_exact(void **state)
+{
+    char *dir = test_folder_new();
+    struct store *s = open_at(dir, ERR_OK);
+    BUF_AUTO struct buf big = BUF_INIT((size_t)1 << 21), got = BUF_INIT((size_t)1 << 21);
+    for (uint64_t i = 0; big.len < 1000003; i++)
+        buf_addf(&big, "line %llu of a message that compresses well\r\n",
+                 (unsigned long long)i * i);
+    struct blob_id id = blob_id_new(), fill = blob_id_new();
+    struct store_blob_new news[] = {{.id = fill, .data = buf_str(&big), .fd = -1, .len = big.len},
+                                    {.id = id, .data = buf_str(&big), .fd = -1, .len = big.len}};
+    struct store_commit add = {.partition = STORE_PARTITION_ACCOUNTS,
+                               .expect_version = STORE_ANY_VERSION,
+                               .blobs = news,
+                               .nblobs = 2};
+    struct store_commit drop = {.partition = STORE_PARTITION_ACCOUNTS,
+                                .expect_version = STORE_ANY_VERSION,
+                                .drops = &fill,
+                                .ndrops = 1};
+    struct store_result result;
+    assert_int_equal(store_commit(s, &add, &result), ERR_OK);
+    assert_int_equal(store_commit(s, &drop, &result), ERR_OK);
+    for (uint64_t n = 0; n < 300; n++) /* until the segment is not the newest any more */
+        assert_int_equal(commit_one(s, 0, n), ERR_OK);
+    assert_int_equal(store_compact(s, 101), ERR_OK);
+    for (uint64_t at = 0; at < big.len + 70000; at += 65521) {
+        buf_reset(&got);
+        assert_int_equal(store_blob_pieces(s, &id, at, 131072, gather_piece, &got), ERR_OK);
+        assert_true(str_eq(buf_str(&got), str_sub(buf_str(&big), at, 131072)));
+    }
+    buf_reset(&got);
+    assert_int_equal(store_blob_read(s, &id, 0, UINT64_MAX, &got), ERR_OK);
+    assert_true(str_eq(buf_str(&got), buf_str(&big)));
+    store_close(s);
+    test_folder_remove(dir);
+}
+
 static void compaction_frees_and_keeps(void **state)
 {
     char *dir = test_folder_new();
@@ -563,6 +607,7 @@ int main(void)
         cmocka_unit_test(full_disk),
         cmocka_unit_test(backup_under_load),
         cmocka_unit_test(compaction_frees_and_keeps),
+        cmocka_unit_test(cold_ranges_are_exact),
         cmocka_unit_test(ended_segment_stays_ended),
         cmocka_unit_test(one_process_and_read_only),
     };
