@@ -43,6 +43,9 @@ void imap_capabilities(const struct stream *s, const struct imap_config *config,
         sign_in_ways(s, tls_offered, secure, out);
         return;
     }
-    (void)compressed;
-    (void)config;
+    if (!compressed)
+        buf_add(out, STR(" COMPRESS=DEFLATE"));
+    buf_addf(out, " APPENDLIMIT=%llu", (unsigned long long)config->append_max);
+    if (config->message_limit)
+        buf_addf(out, " MESSAGELIMIT=%u", config->message_limit);
 }

@@ -51,7 +51,10 @@ static void part_free(struct part *p)
 
 static struct part *part_new(struct append *a, const struct imap_append *s)
 {
-    if (a->count == MESSAGE_ADD_MAX) {
+    uint32_t limit = a->x->config->message_limit;
+    if (a->count == MESSAGE_ADD_MAX || (limit && a->count == limit)) {
+        if (limit && a->err == ERR_OK)
+            a->code = arena_fmt(&a->x->scratch, "MESSAGELIMIT %u", limit);
         fail(a, ERR_LIMIT);
         return NULL;
     }

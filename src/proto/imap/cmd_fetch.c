@@ -93,6 +93,8 @@ static void flags_after(struct fetch *f, const struct imap_gathered *g, struct b
         return;
     buf_add(out, STR(" FLAGS "));
     imap_render_row_flags(&g->row, f->keywords, out);
+    if (imap_has(f->x, IMAP_ENABLED_CONDSTORE) && !f->has_modseq)
+        buf_addf(out, " MODSEQ (%llu)", (unsigned long long)g->row.modseq);
 }
 
 static void walk_rows(struct fetch *f, const struct imap_gathered *batch, size_t n)
@@ -314,6 +316,7 @@ static bool plan(struct fetch *f, const struct imap_fetch *args)
         f->items[f->nitems++].kind = IMAP_FETCH_MODSEQ;
         has_modseq = true;
     }
+    f->has_modseq = has_modseq;
     if (has_modseq)
         x->enabled |= IMAP_ENABLED_CONDSTORE;
     return true;
@@ -331,6 +334,7 @@ void imap_cmd_fetch(struct imap *x, struct imap_cursor *c)
     struct fetch f = {.x = x};
     SET_AUTO struct set uids = {0};
     struct flag_result marked = {0};
+    uint32_t lowest;
     if (!imap_take_fetch(c, &args) || !imap_end(c)) {
         imap_refuse(x, c);
         return;
@@ -347,7 +351,10 @@ void imap_cmd_fetch(struct imap *x, struct imap_cursor *c)
         return;
     if (args.vanished)
         tell_vanished(x, &args, &uids);
+    BUF_AUTO struct buf code = BUF_INIT(64);
     enum err e = narrow(&f, &args, &uids);
+    if (e == ERR_OK)
+        e = imap_limit(x, &uids, &lowest);
     if (e == ERR_OK)
         e = mark_seen(&f, &uids, &marked);
     if (e == ERR_OK) {
@@ -356,8 +363,10 @@ void imap_cmd_fetch(struct imap *x, struct imap_cursor *c)
     }
     set_free(&marked.changed);
     set_free(&marked.failed);
-    if (e == ERR_OK)
-        imap_done(x, STR_NONE, "FETCH completed");
-    else
+    if (e != ERR_OK) {
         imap_no(x, e);
+        return;
+    }
+    imap_limit_code(x, lowest, &code);
+    imap_done(x, buf_str(&code), "FETCH completed");
 }

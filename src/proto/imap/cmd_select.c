@@ -91,6 +91,46 @@ size_t imap_gather(struct imap *x, struct imap_gather *g, struct imap_gathered *
     return got;
 }
 
+/* The UIDs that exist, without the lowest `skip`. */
+static enum err existing(struct imap *x, const struct set *uids, uint64_t skip, struct set *out,
+                         uint64_t *count)
+{
+    struct imap_gather g = {.uids = uids};
+    struct imap_gathered *batch = ARENA_ARRAY(&x->scratch, struct imap_gathered, GATHER_BATCH);
+    *count = 0;
+    if (!batch)
+        return ERR_LIMIT;
+    for (size_t n; (n = imap_gather(x, &g, batch, GATHER_BATCH)) > 0;)
+        for (size_t i = 0; i < n; i++)
+            if (++*count > skip && out)
+                TRY(set_add(out, batch[i].row.uid));
+    return ERR_OK;
+}
+
+enum err imap_limit(struct imap *x, struct set *uids, uint32_t *lowest)
+{
+    uint64_t count, limit = x->config->message_limit;
+    *lowest = 0;
+    if (!limit || set_size(uids) <= limit)
+        return ERR_OK;
+    TRY(existing(x, uids, 0, NULL, &count));
+    if (count <= limit)
+        return ERR_OK;
+    struct set kept = {0};
+    enum err e = existing(x, uids, count - limit, &kept, &count);
+    set_free(uids);
+    *uids = kept;
+    if (e == ERR_OK && kept.count)
+        *lowest = kept.ranges[0].first;
+    return e;
+}
+
+void imap_limit_code(const struct imap *x, uint32_t lowest, struct buf *code)
+{
+    if (lowest)
+        buf_addf(code, "MESSAGELIMIT %u %u", x->config->message_limit, lowest);
+}
+
 /* ---- news ---- */
 
 static void tell_keywords(struct imap *x, const struct mailbox *m)
@@ -151,7 +191,11 @@ static void tell_vanished(struct imap *x)
 void imap_tell_news(struct imap *x, bool expunges)
 {
     struct mailbox_news n;
-    if (!x->selected || !mailbox_session_has_news(&x->selected->view))
+    if (x->selected && x->selected->view.failed && !x->closing) {
+        stream_write(x->stream, STR("* BYE Out of memory for this mailbox\r\n"));
+        x->closing = true;
+    }
+    if (x->closing || !x->selected || !mailbox_session_has_news(&x->selected->view))
         return;
     bool vanished = x->enabled & (IMAP_ENABLED_QRESYNC | IMAP_ENABLED_UIDONLY);
     if (expunges && vanished)
@@ -299,6 +343,10 @@ static void select_mailbox(struct imap *x, struct imap_cursor *c, bool read_only
     }
     if (args.qresync && !imap_has(x, IMAP_ENABLED_QRESYNC)) {
         imap_bad_text(x, "ENABLE QRESYNC first");
+        return;
+    }
+    if (args.seqs.count && imap_has(x, IMAP_ENABLED_UIDONLY)) {
+        imap_bad_text(x, "[UIDREQUIRED] Message numbers are not used after ENABLE UIDONLY");
         return;
     }
     if (x->selected) {

@@ -7,6 +7,7 @@
 #include "proto/imap/session.h"
 
 #define STORE_BATCH 256
+#define SLICE 8192 /* messages between two looks at the clock: INPROGRESS */
 
 static enum flag_how how_of(enum imap_store_op op)
 {
@@ -69,12 +70,14 @@ static void tell_result(struct imap *x, const struct imap_store *args, const str
             if (set_has(&r->failed, batch[i].row.uid))
                 continue;
             if (!args->silent) {
-                imap_fetch_flags(x, batch[i].seq, &batch[i].row, m->keywords, x->uid, condstore);
+                imap_fetch_flags(x, batch[i].seq, &batch[i].row, m->keywords,
+                                 x->uid || imap_has(x, IMAP_ENABLED_QRESYNC), condstore);
                 continue;
             }
             struct buf *out = imap_out(x);
             imap_fetch_open(x, batch[i].seq, batch[i].row.uid, out);
-            if (x->uid && !imap_has(x, IMAP_ENABLED_UIDONLY))
+            if ((x->uid || imap_has(x, IMAP_ENABLED_QRESYNC)) &&
+                !imap_has(x, IMAP_ENABLED_UIDONLY))
                 buf_addf(out, "UID %u ", batch[i].row.uid);
             buf_addf(out, "MODSEQ (%llu)", (unsigned long long)batch[i].row.modseq);
             imap_fetch_close(out);
@@ -102,16 +105,86 @@ static void modified_code(struct imap *x, const struct set *failed, struct buf *
 }
 
 static void store_answer(struct imap *x, const struct imap_store *args, const struct set *uids,
-                         const struct flag_result *r)
+                         const struct flag_result *r, uint32_t lowest)
 {
     BUF_AUTO struct buf code = BUF_INIT((size_t)1 << 20);
+    imap_tell_news(x, false); /* a keyword that is new comes before the flags that have it */
     tell_result(x, args, uids, r);
+    imap_limit_code(x, lowest, &code);
     if (r->failed.count == 0) {
-        imap_done(x, STR_NONE, "STORE completed");
+        imap_done(x, buf_str(&code), "STORE completed");
         return;
     }
+    if (code.len)
+        buf_addf(imap_out(x), "* NO [%.*s] Not all messages\r\n", STR_ARG(buf_str(&code)));
+    buf_reset(&code);
     modified_code(x, &r->failed, &code);
     imap_done(x, buf_str(&code), "Some messages were changed meanwhile");
+}
+
+/* Existing messages of a large set, so many at a time; small sets are taken as they are. */
+struct slices {
+    const struct set *all;
+    struct imap_gather gather;
+    struct imap_gathered *batch;
+    uint64_t done, total;
+    bool whole;
+};
+
+static bool slices_init(struct imap *x, const struct set *uids, struct slices *s)
+{
+    *s = (struct slices){.all = uids, .gather = {.uids = uids}, .total = set_size(uids)};
+    s->whole = s->total <= SLICE;
+    s->total = MIN(s->total, (uint64_t)mailbox_session_exists(&x->selected->view));
+    s->batch = ARENA_ARRAY(&x->scratch, struct imap_gathered, STORE_BATCH);
+    return s->batch;
+}
+
+/* The next slice; empty at the end. */
+static enum err slices_next(struct imap *x, struct slices *s, struct set *out)
+{
+    out->count = 0;
+    if (s->whole) {
+        if (s->done++ == 0)
+            return set_union(out, s->all);
+        return ERR_OK;
+    }
+    if (s->done)
+        imap_progress(x, MIN(s->done, s->total), s->total);
+    for (size_t n, got = 0; got < SLICE; got += n) {
+        n = imap_gather(x, &s->gather, s->batch, STORE_BATCH);
+        if (n == 0)
+            break;
+        for (size_t i = 0; i < n; i++)
+            TRY(set_add(out, s->batch[i].row.uid));
+        s->done += n;
+    }
+    return ERR_OK;
+}
+
+static enum err set_flags(struct imap *x, const struct set *uids, const struct flag_change *change,
+                          struct flag_result *result)
+{
+    struct imap_selected *s = x->selected;
+    struct slices slices;
+    SET_AUTO struct set part = {0};
+    if (!slices_init(x, uids, &slices))
+        return ERR_LIMIT;
+    for (;;) {
+        struct flag_result r = {0};
+        TRY(slices_next(x, &slices, &part));
+        if (part.count == 0)
+            return ERR_OK;
+        enum err e = message_set_flags(s->account, s->mailbox, &part, change, &s->view, &r);
+        if (e == ERR_OK)
+            e = set_union(&result->changed, &r.changed);
+        if (e == ERR_OK)
+            e = set_union(&result->failed, &r.failed);
+        result->modseq = MAX(result->modseq, r.modseq);
+        set_free(&r.changed);
+        set_free(&r.failed);
+        TRY(e);
+    }
 }
 
 void imap_cmd_store(struct imap *x, struct imap_cursor *c)
@@ -120,6 +193,7 @@ void imap_cmd_store(struct imap *x, struct imap_cursor *c)
     struct flag_change change;
     struct flag_result result = {0};
     SET_AUTO struct set uids = {0};
+    uint32_t lowest = 0;
     if (!imap_take_store(c, &args) || !imap_end(c)) {
         imap_refuse(x, c);
         return;
@@ -128,12 +202,13 @@ void imap_cmd_store(struct imap *x, struct imap_cursor *c)
         return;
     if (args.has_unchangedsince)
         x->enabled |= IMAP_ENABLED_CONDSTORE;
-    struct imap_selected *s = x->selected;
-    enum err e = change_of(x, &args, &change);
+    enum err e = imap_limit(x, &uids, &lowest);
     if (e == ERR_OK)
-        e = message_set_flags(s->account, s->mailbox, &uids, &change, &s->view, &result);
+        e = change_of(x, &args, &change);
     if (e == ERR_OK)
-        store_answer(x, &args, &uids, &result);
+        e = set_flags(x, &uids, &change, &result);
+    if (e == ERR_OK)
+        store_answer(x, &args, &uids, &result, lowest);
     else
         imap_no(x, e);
     set_free(&result.changed);
@@ -159,14 +234,18 @@ void imap_cmd_expunge(struct imap *x, struct imap_cursor *c)
     if (x->uid ? !imap_named_uids(x, &seq, &uids) : set_add_range(&uids, 1, UINT32_MAX) != ERR_OK)
         return;
     struct imap_selected *s = x->selected;
-    enum err e = message_expunge_deleted(s->account, s->mailbox, &uids, &expunged, &modseq);
+    uint32_t lowest;
+    enum err e = imap_limit(x, &uids, &lowest);
+    if (e == ERR_OK)
+        e = message_expunge_deleted(s->account, s->mailbox, &uids, &expunged, &modseq);
     if (e != ERR_OK) {
         imap_no(x, e);
         return;
     }
     imap_tell_news(x, true);
-    BUF_AUTO struct buf code = BUF_INIT(64);
-    if (expunged.count > 0 && imap_has(x, IMAP_ENABLED_CONDSTORE))
+    BUF_AUTO struct buf code = BUF_INIT(128);
+    imap_limit_code(x, lowest, &code);
+    if (!lowest && expunged.count > 0 && imap_has(x, IMAP_ENABLED_CONDSTORE))
         buf_addf(&code, "HIGHESTMODSEQ %llu", (unsigned long long)modseq);
     imap_done(x, buf_str(&code), "EXPUNGE completed");
 }
@@ -186,14 +265,30 @@ static enum err transfer(struct imap *x, const struct set *uids, const struct im
                          bool move, struct buf *code)
 {
     struct imap_selected *s = x->selected;
-    struct message_copied copied = {0};
-    enum err e =
-        move ? message_move(s->account, s->mailbox, uids, to->account, to->mailbox, &copied)
-             : message_copy(s->account, s->mailbox, uids, to->account, to->mailbox, &copied);
-    if (copied.source.count > 0)
-        copyuid(&copied, code);
-    set_free(&copied.source);
-    set_free(&copied.target);
+    struct message_copied all = {0};
+    struct slices slices;
+    SET_AUTO struct set part = {0};
+    enum err e = slices_init(x, uids, &slices) ? ERR_OK : ERR_LIMIT;
+    while (e == ERR_OK) {
+        struct message_copied one = {0};
+        e = slices_next(x, &slices, &part);
+        if (e != ERR_OK || part.count == 0)
+            break;
+        e = (move ? message_move : message_copy)(s->account, s->mailbox, &part, to->account,
+                                                 to->mailbox, &one);
+        if (one.source.count > 0) {
+            all.uidvalidity = one.uidvalidity;
+            if (set_union(&all.source, &one.source) != ERR_OK ||
+                set_union(&all.target, &one.target) != ERR_OK)
+                e = ERR_LIMIT;
+        }
+        set_free(&one.source);
+        set_free(&one.target);
+    }
+    if (all.source.count > 0)
+        copyuid(&all, code);
+    set_free(&all.source);
+    set_free(&all.target);
     return e;
 }
 
@@ -201,6 +296,7 @@ static bool copy_arguments(struct imap *x, struct imap_cursor *c, struct set *ui
                            struct imap_place *to)
 {
     struct imap_seq seq;
+    *to = (struct imap_place){0};
     imap_seq_set(c, &seq);
     imap_sp(c);
     str name = imap_mailbox(c);
@@ -208,9 +304,18 @@ static bool copy_arguments(struct imap *x, struct imap_cursor *c, struct set *ui
         imap_refuse(x, c);
         return false;
     }
+    uint32_t lowest;
     if (!imap_named_uids(x, &seq, uids))
         return false;
-    enum err e = imap_place_find(x, name, IMAP_RIGHT('i'), to);
+    enum err e = imap_limit(x, uids, &lowest);
+    if (e == ERR_OK && lowest) { /* RFC 9738: all or nothing */
+        BUF_AUTO struct buf code = BUF_INIT(64);
+        buf_addf(&code, "MESSAGELIMIT %u%c", x->config->message_limit, 0);
+        imap_no_code(x, code.data, "Too many messages at once");
+        return false;
+    }
+    if (e == ERR_OK)
+        e = imap_place_find(x, name, IMAP_RIGHT('i'), to);
     if (e == ERR_OK)
         return true;
     imap_place_close(to);

@@ -14,7 +14,7 @@ struct fetch {
     size_t nitems;
     int depth;                /* how deep the deepest item lies (enum depth) */
     unsigned sections_needed; /* MIME_COLD_NO_ bits that would make the cold row too little */
-    bool has_flags, marks_seen;
+    bool has_flags, has_modseq, marks_seen;
     const struct set *marked; /* UIDs that this command has marked as seen */
     const struct keyword_table *keywords;
     struct keyword_table keywords_copy;

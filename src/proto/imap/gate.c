@@ -5,17 +5,17 @@
  */
 #include <assert.h>
 
-#include "base/code.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "core/handoff.h"
-#include "core/sasl.h"
 #include "format/imap_args.h"
 #include "proto/imap/capability.h"
 #include "proto/imap/reader.h"
+#include "proto/imap/sign_in.h"
 
 #define CONNECTION_ARENA_MAX 32768
 #define SCRATCH_ARENA_MAX 262144
+#define KEEPALIVE_S 300 /* a peer that is gone is noticed in ten minutes */
 
 struct gate {
     struct stream *stream;
@@ -168,112 +168,31 @@ static void hand_on(struct gate *x)
         say_no(x, e);
 }
 
+static void sign_in(struct gate *x, struct imap_cursor *c,
+                    bool (*way)(struct imap_sign_in *s, struct imap_cursor *c)) WAITS
+{
+    struct imap_sign_in s = {
+        .stream = x->stream, .house = x->house, .secure = x->secure, .arena = &x->connection};
+    bool signed_in = way(&s, c);
+    x->who = s.who;
+    if (signed_in)
+        hand_on(x);
+    else if (!imap_ok(c))
+        refuse(x, c);
+    else if (s.bad)
+        say_bad(x, s.bad);
+    else if (s.refused != ERR_OK)
+        say_no(x, s.refused);
+}
+
 static void gate_login(struct gate *x, struct imap_cursor *c)
 {
-    struct sasl sasl;
-    str login = imap_astring(c);
-    imap_sp(c);
-    str password = imap_astring(c);
-    if (!imap_end(c)) {
-        refuse(x, c);
-        return;
-    }
-    if (!x->secure) {
-        say(x, "NO", "[PRIVACYREQUIRED] STARTTLS first");
-        return;
-    }
-    sasl_init(&sasl, x->house, x->stream, PROTOCOL_IMAP, x->secure, &x->connection);
-    sasl.attempt.login = login;
-    enum err e =
-        x->house->auth_password(x->house->ctx, &sasl.attempt, password, &x->connection, &x->who);
-    sasl_free(&sasl);
-    if (e == ERR_OK)
-        hand_on(x);
-    else
-        say_no(x, e);
-}
-
-static bool read_response(struct gate *x, struct buf *out)
-{
-    str line;
-    if (stream_flush(x->stream) != ERR_OK)
-        return false;
-    enum err e = stream_line(x->stream, IMAP_COMMAND_PREAUTH_MAX, &line, NULL);
-    if (e != ERR_OK) {
-        if (e == ERR_LINE_TOO_LONG)
-            say_bad(x, "Line too long");
-        return false;
-    }
-    if (str_eq(line, STR("*"))) {
-        say_bad(x, "Authentication cancelled");
-        return false;
-    }
-    buf_reset(out);
-    if (code_base64_decode(out, line) == ERR_OK && buf_ok(out))
-        return true;
-    say_bad(x, "Not base64");
-    return false;
-}
-
-static void challenge_send(struct gate *x, str challenge)
-{
-    struct buf *out = stream_out(x->stream);
-    buf_add(out, STR("+ "));
-    code_base64(out, challenge);
-    buf_add(out, STR("\r\n"));
-}
-
-static bool exchange(struct gate *x, struct sasl *sasl, str mechanism, const str *initial64)
-{
-    BUF_AUTO struct buf message = BUF_INIT(SASL_MESSAGE_MAX);
-    BUF_AUTO struct buf challenge = BUF_INIT(SASL_MESSAGE_MAX);
-    enum err why = ERR_OK;
-    if (initial64 && !str_eq(*initial64, STR("=")) &&
-        code_base64_decode(&message, *initial64) != ERR_OK) {
-        say_bad(x, "Not base64");
-        return false;
-    }
-    str initial = buf_str(&message);
-    enum sasl_result r = sasl_start(sasl, mechanism, initial64 ? &initial : NULL, &challenge, &why);
-    while (r == SASL_CONTINUE) {
-        challenge_send(x, buf_str(&challenge));
-        if (!read_response(x, &message))
-            return false;
-        buf_reset(&challenge);
-        r = sasl_step(sasl, buf_str(&message), &challenge, &why);
-    }
-    if (r == SASL_FAILED) {
-        if (why == ERR_SYNTAX)
-            say_bad(x, "Malformed authentication message");
-        else
-            say_no(x, why);
-        return false;
-    }
-    if (challenge.len == 0)
-        return true;
-    challenge_send(x, buf_str(&challenge)); /* RFC 9051 6.2.2: data with success, one more round */
-    return read_response(x, &message);
+    sign_in(x, c, imap_sign_in_login);
 }
 
 static void gate_authenticate(struct gate *x, struct imap_cursor *c)
 {
-    struct sasl sasl;
-    str mechanism = imap_atom(c), initial = STR_NONE;
-    bool has_initial = imap_ok(c) && !imap_at_end(c);
-    if (has_initial) {
-        imap_sp(c);
-        initial = imap_accept(c, '=') ? STR("=") : str_skip(c->in, c->pos); /* SASL-IR, RFC 4959 */
-    }
-    if (!imap_ok(c)) {
-        refuse(x, c);
-        return;
-    }
-    sasl_init(&sasl, x->house, x->stream, PROTOCOL_IMAP, x->secure, &x->connection);
-    bool signed_in = exchange(x, &sasl, mechanism, has_initial ? &initial : NULL);
-    x->who = sasl.grant;
-    sasl_free(&sasl);
-    if (signed_in)
-        hand_on(x);
+    sign_in(x, c, imap_sign_in_authenticate);
 }
 
 static const struct gate_command {
@@ -342,6 +261,7 @@ void imap_gate(struct stream *s, const struct imap_listener *l)
     arena_init(&x.scratch, SCRATCH_ARENA_MAX);
     buf_init(&x.command, IMAP_COMMAND_PREAUTH_MAX);
     stream_set_timeouts(s, x.config->login_timeout_ms, x.config->login_timeout_ms);
+    sock_keep_alive(stream_fd(s), KEEPALIVE_S);
     if (l->implicit_tls)
         e = stream_start_tls_server(s, l->tls);
     if (e == ERR_OK) {

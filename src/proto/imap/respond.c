@@ -45,6 +45,19 @@ void imap_bad_text(struct imap *x, const char *text)
     }
 }
 
+void imap_progress(struct imap *x, uint64_t done, uint64_t total)
+{
+    if (loop_now_ms() < x->progress_ms)
+        return;
+    x->progress_ms = deadline_in_ms(IMAP_PROGRESS_MS);
+    buf_add(imap_out(x), STR("* OK [INPROGRESS ("));
+    imap_render_quoted(imap_out(x), x->tag);
+    buf_addf(imap_out(x), " %llu %llu)] Still at it\r\n", (unsigned long long)done,
+             (unsigned long long)total);
+    if (stream_flush(x->stream) != ERR_OK)
+        x->closing = true;
+}
+
 void imap_bad(struct imap *x, const struct imap_cursor *c)
 {
     BUF_AUTO struct buf text = BUF_INIT(512);

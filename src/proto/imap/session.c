@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/num.h"
 
-enum state { ANY, AUTH, SELECTED };
+enum state { ANY, NOAUTH, AUTH, SELECTED };
 enum { UID = 1, UIDONLY = 2, NUMBERS = 4, STREAMS = 8 };
 
 struct command {
@@ -39,18 +39,21 @@ static const struct command *command_find(str name, bool uid)
 
 static void serve_command(struct imap *x, const struct command *command, struct imap_cursor *c)
 {
-    if (command->state != ANY && !x->account)
+    if (command->state == NOAUTH && x->account)
+        imap_bad_text(x, "Signed in already");
+    else if (command->state >= AUTH && !x->account)
         imap_bad_text(x, "Sign in first");
     else if (command->state == SELECTED && !x->selected)
         imap_bad_text(x, "Select a mailbox first");
     else if (x->streams && !(command->flags & STREAMS))
         imap_bad_text(x, "No message data is expected here");
     else if (!x->uid && (command->flags & NUMBERS) && imap_has(x, IMAP_ENABLED_UIDONLY))
-        imap_no_code(x, "UIDREQUIRED", "Only UIDs may be used (RFC 9586)");
+        imap_bad_text(x, "[UIDREQUIRED] Message numbers are not used after ENABLE UIDONLY");
     else {
         /* Expunges may be told at the end of a command that names no sequence numbers
          * (RFC 9051 7.5.1). */
         x->tells_expunges = x->uid || !(command->flags & NUMBERS);
+        x->progress_ms = deadline_in_ms(IMAP_PROGRESS_MS);
         command->run(x, c);
     }
 }
@@ -107,13 +110,13 @@ static void end(struct imap *x)
     struct arena arena = x->arena;
     void (*ended)(void *) = x->ended;
     void *arg = x->ended_arg;
-    imap_unselect(x);
-    imap_search_end(x);
-    imap_notify_end(x);
+    struct account *account = x->account;
+    x->account = NULL; /* stays open until all is said */
+    imap_session_forget(x);
     if (stream_flush(x->stream) != ERR_OK)
         LOG_DEBUG("imap", "connection lost account=%llu", (unsigned long long)x->who.account);
     stream_close(x->stream);
-    account_close(x->account);
+    account_close(account);
     buf_free(&x->command);
     buf_free(&x->idle_tag);
     arena_free(&x->scratch);

@@ -60,6 +60,7 @@ struct imap {
     bool uid;     /* it came as UID … */
     bool answered;
     bool tells_expunges; /* before its answer */
+    uint64_t progress_ms; /* when to tell of progress next */
     uint32_t errors;
     bool closing, compressed, secure;
     bool idling; /* IDLE; its tag is idle_tag */
@@ -87,6 +88,9 @@ void imap_no_code(struct imap *x, const char *code, const char *text) WAITS;
 /* "tag BAD text at position n"; counts. */
 void imap_bad(struct imap *x, const struct imap_cursor *c) WAITS;
 void imap_bad_text(struct imap *x, const char *text) WAITS;
+/* INPROGRESS (RFC 9585), now and then during a long command. */
+#define IMAP_PROGRESS_MS 5000
+void imap_progress(struct imap *x, uint64_t done, uint64_t total) WAITS;
 /* The cursor's error as BAD or NO, by its kind. */
 void imap_refuse(struct imap *x, const struct imap_cursor *c) WAITS;
 /* The untagged lines go straight into this buffer; call imap_flush_check between many of them. */
@@ -145,6 +149,11 @@ void imap_unselect(struct imap *x); /* no-op when none is selected */
 bool imap_may(struct imap *x, uint32_t rights) WAITS;
 /* The UIDs that a sequence-set names, by x->uid; "$" too. On false the command was answered. */
 bool imap_named_uids(struct imap *x, const struct imap_seq *seq, struct set *uids) WAITS;
+/* MESSAGELIMIT (RFC 9738): cuts uids to the newest messages when there are more than the limit;
+ * *lowest gets the lowest UID that is left, 0 when nothing was cut. */
+enum err imap_limit(struct imap *x, struct set *uids, uint32_t *lowest) MUST;
+/* "MESSAGELIMIT 1000 4711" */
+void imap_limit_code(const struct imap *x, uint32_t lowest, struct buf *code);
 /* Rows of the session's messages, copied, so that the caller may wait between two batches. */
 struct imap_gathered {
     uint32_t seq;
@@ -178,6 +187,9 @@ void imap_render_id(char kind, uint64_t id, struct buf *out);
 
 /* The line that came during IDLE (cmd_idle.c). */
 void imap_idle_line(struct imap *x, str line) WAITS;
+
+/* Back to the state before signing in: nothing selected, nothing enabled, no account. */
+void imap_session_forget(struct imap *x);
 
 /* ---- families with state ---- */
 void imap_search_end(struct imap *x);
