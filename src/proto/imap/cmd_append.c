@@ -13,8 +13,7 @@
 #include "os/offload.h"
 #include "proto/imap/fetch.h"
 
-#define DISCARD_MAX ((uint64_t)1 << 30) /* bytes of a refused non-synchronizing literal */
-#define PARSE_INLINE_MAX 262144         /* larger messages are parsed on the offload pool */
+#define PARSE_INLINE_MAX 262144 /* larger messages are parsed on the offload pool */
 #define URL_PIECE_MAX 65536
 
 struct part {
@@ -72,6 +71,7 @@ static void take_literal(struct append *a, struct part *p, const struct imap_lit
     uint64_t left = literal->size;
     if (p && a->err == ERR_OK && left > a->x->config->append_max - p->spool.size)
         fail(a, ERR_TOO_LARGE);
+    a->x->unread = STR_NONE;
     if (!literal->nonsync) {
         if (a->err != ERR_OK) { /* refused before a byte of it was sent */
             a->stop = true;
@@ -82,7 +82,7 @@ static void take_literal(struct append *a, struct part *p, const struct imap_lit
             a->stop = true;
             return;
         }
-    } else if (a->err != ERR_OK && left > DISCARD_MAX) {
+    } else if (a->err != ERR_OK && left > IMAP_DROP_MAX) {
         stream_fail(s, ERR_TOO_LARGE);
     }
     while (left > 0) {
@@ -118,6 +118,8 @@ static void next_text(struct append *a, struct imap_cursor *c)
         a->stop = true;
         return;
     }
+    struct imap_literal more;
+    a->x->unread = imap_literal_at_end(copy, &more) ? copy : STR_NONE;
     *c = imap_cursor_of(copy, &a->x->scratch, imap_utf8_names(a->x));
 }
 

@@ -110,10 +110,8 @@ static void signed_in(struct imap *x)
 static void sign_in(struct imap *x, struct imap_cursor *c,
                     bool (*way)(struct imap_sign_in *s, struct imap_cursor *c)) WAITS
 {
-    struct imap_sign_in s = {.stream = x->stream,
-                             .house = x->house->house,
-                             .secure = x->secure,
-                             .arena = &x->arena};
+    struct imap_sign_in s = {
+        .stream = x->stream, .house = x->house->house, .secure = x->secure, .arena = &x->arena};
     DEADLINE_SCOPE(x->config->login_timeout_ms);
     if (way(&s, c)) {
         x->who = s.who;

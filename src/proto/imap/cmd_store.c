@@ -76,8 +76,7 @@ static void tell_result(struct imap *x, const struct imap_store *args, const str
             }
             struct buf *out = imap_out(x);
             imap_fetch_open(x, batch[i].seq, batch[i].row.uid, out);
-            if ((x->uid || imap_has(x, IMAP_ENABLED_QRESYNC)) &&
-                !imap_has(x, IMAP_ENABLED_UIDONLY))
+            if ((x->uid || imap_has(x, IMAP_ENABLED_QRESYNC)) && !imap_has(x, IMAP_ENABLED_UIDONLY))
                 buf_addf(out, "UID %u ", batch[i].row.uid);
             buf_addf(out, "MODSEQ (%llu)", (unsigned long long)batch[i].row.modseq);
             imap_fetch_close(out);

@@ -185,10 +185,7 @@ static void sign_in(struct gate *x, struct imap_cursor *c,
         say_no(x, s.refused);
 }
 
-static void gate_login(struct gate *x, struct imap_cursor *c)
-{
-    sign_in(x, c, imap_sign_in_login);
-}
+static void gate_login(struct gate *x, struct imap_cursor *c) { sign_in(x, c, imap_sign_in_login); }
 
 static void gate_authenticate(struct gate *x, struct imap_cursor *c)
 {

@@ -4,8 +4,7 @@
 #include "base/num.h"
 #include "format/imap_args.h"
 
-/* Reads n bytes into out, or drops them. */
-static enum err take_bytes(struct stream *s, uint64_t n, struct buf *out)
+enum err imap_read_bytes(struct stream *s, uint64_t n, struct buf *out)
 {
     while (n > 0) {
         str in = str_head(stream_buffered(s), (size_t)MIN(n, (uint64_t)STREAM_IN_MAX));
@@ -35,7 +34,7 @@ static enum err take_literal(struct stream *s, const struct imap_literal *litera
     if (!fits && literal->size > 16 * (uint64_t)command->max)
         stream_fail(s, ERR_LIMIT); /* dropping so much would only serve an attacker */
     buf_add(command, STR("\r\n"));
-    TRY(take_bytes(s, literal->size, fits ? command : NULL));
+    TRY(imap_read_bytes(s, literal->size, fits ? command : NULL));
     return fits ? ERR_OK : ERR_LIMIT;
 }
 

@@ -20,4 +20,7 @@
 enum err imap_read_command(struct stream *s, struct buf *command, bool streams_ok,
                            bool *streams) WAITS MUST;
 
+/* Reads n bytes into out, or drops them (NULL). */
+enum err imap_read_bytes(struct stream *s, uint64_t n, struct buf *out) WAITS MUST;
+
 #endif

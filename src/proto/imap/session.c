@@ -45,7 +45,7 @@ static void serve_command(struct imap *x, const struct command *command, struct 
         imap_bad_text(x, "Sign in first");
     else if (command->state == SELECTED && !x->selected)
         imap_bad_text(x, "Select a mailbox first");
-    else if (x->streams && !(command->flags & STREAMS))
+    else if (!str_empty(x->unread) && !(command->flags & STREAMS))
         imap_bad_text(x, "No message data is expected here");
     else if (!x->uid && (command->flags & NUMBERS) && imap_has(x, IMAP_ENABLED_UIDONLY))
         imap_bad_text(x, "[UIDREQUIRED] Message numbers are not used after ENABLE UIDONLY");
@@ -92,6 +92,23 @@ static void serve_text(struct imap *x)
     else
         serve_command(x, command, &c);
     assert(x->answered || x->idling || x->closing || stream_error(x->stream) != ERR_OK);
+}
+
+/* Message data that come although the command was refused (LITERAL+), and what follows them up to
+ * the end of the command. A client that waits for "+" has been told not to send. */
+void imap_drop_unread(struct imap *x)
+{
+    struct imap_literal literal;
+    while (!str_empty(x->unread) && imap_literal_at_end(x->unread, &literal) && literal.nonsync) {
+        str line;
+        if (literal.size > IMAP_DROP_MAX)
+            stream_fail(x->stream, ERR_TOO_LARGE);
+        if (imap_read_bytes(x->stream, literal.size, NULL) != ERR_OK ||
+            stream_line(x->stream, IMAP_LINE_MAX, &line, NULL) != ERR_OK)
+            return;
+        x->unread = line;
+    }
+    x->unread = STR_NONE;
 }
 
 /* A command that could not be read whole: its tag, if it has one, gets BAD. */
@@ -162,10 +179,13 @@ static enum err serve_next(struct imap *x)
             imap_idle_line(x, line);
         return e;
     }
-    enum err e = imap_read_command(x->stream, &x->command, true, &x->streams);
+    bool streams;
+    enum err e = imap_read_command(x->stream, &x->command, true, &streams);
     arena_reset(&x->scratch);
     if (e == ERR_OK) {
+        x->unread = streams ? buf_str(&x->command) : STR_NONE;
         serve_text(x);
+        imap_drop_unread(x);
     } else if (e == ERR_LINE_TOO_LONG || (e == ERR_LIMIT && stream_error(x->stream) == ERR_OK)) {
         too_large(x);
         e = ERR_OK;

@@ -55,11 +55,11 @@ struct imap {
     struct imap_notify_state *notify;
     /* the command being served */
     struct buf command;
-    bool streams; /* message data follow the command's text */
-    str tag;      /* in command */
-    bool uid;     /* it came as UID … */
+    str unread; /* text that announces message data which nobody has taken yet; empty: none */
+    str tag;    /* in command */
+    bool uid;   /* it came as UID … */
     bool answered;
-    bool tells_expunges; /* before its answer */
+    bool tells_expunges;  /* before its answer */
     uint64_t progress_ms; /* when to tell of progress next */
     uint32_t errors;
     bool closing, compressed, secure;
@@ -185,6 +185,8 @@ void imap_fetch_flags(struct imap *x, uint32_t seq, const struct message_row *ro
 /* EMAILID, THREADID, MAILBOXID (RFC 8474): "M" and sixteen hex digits, and so on. */
 void imap_render_id(char kind, uint64_t id, struct buf *out);
 
+#define IMAP_DROP_MAX ((uint64_t)1 << 30)    /* bytes of a refused non-synchronizing literal */
+void imap_drop_unread(struct imap *x) WAITS; /* session.c */
 /* The line that came during IDLE (cmd_idle.c). */
 void imap_idle_line(struct imap *x, str line) WAITS;
 

@@ -25,8 +25,7 @@ bool imap_sign_in_login(struct imap_sign_in *s, struct imap_cursor *c)
     }
     sasl_init(&sasl, s->house, s->stream, PROTOCOL_IMAP, s->secure, s->arena);
     sasl.attempt.login = login;
-    s->refused =
-        s->house->auth_password(s->house->ctx, &sasl.attempt, password, s->arena, &s->who);
+    s->refused = s->house->auth_password(s->house->ctx, &sasl.attempt, password, s->arena, &s->who);
     sasl_free(&sasl);
     return s->refused == ERR_OK;
 }
