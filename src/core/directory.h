@@ -42,7 +42,7 @@ struct domain {
 enum err directory_domain_add(struct directory *d,
                               const struct domain *dom) WAITS MUST; /* EXISTS */
 enum err directory_domain_set(struct directory *d,
-                              const struct domain *dom) WAITS MUST; /* NOT_FOUND */
+                              const struct domain *dom) WAITS MUST; /* ERR_NO_DOMAIN */
 enum err directory_domain_get(struct directory *d, str name, struct arena *a,
                               struct domain *out) WAITS MUST; /* ERR_NO_DOMAIN */
 /* ERR_HAS_CHILDREN while an address of the domain is left. */
