@@ -87,6 +87,22 @@ struct relay_fetched {
     str body; /* in the arena */
 };
 
+/* One question and one answer over TCP: dynamic updates of DNS (RFC 2136), and the look at another
+ * host's port 25 (doctor). Asked by the house for its operator only, so private addresses are not
+ * refused. */
+enum relay_exchange_kind {
+    RELAY_EXCHANGE_DNS,    /* 2 bytes of length before the question and the answer (RFC 1035 4.2.2) */
+    RELAY_EXCHANGE_BANNER, /* sends nothing (question is empty); the answer is the first line */
+};
+#define RELAY_EXCHANGE_MAX 65535 /* bytes of question and answer */
+struct relay_exchange {
+    enum relay_exchange_kind kind;
+    str host; /* name or literal address */
+    uint16_t port;
+    str question;
+    uint64_t timeout_ms;
+};
+
 struct relay {
     void *ctx;
     /* ERR_OK: out says what became of each recipient. Another error: nothing was tried, or nothing
@@ -95,6 +111,10 @@ struct relay {
                         struct relay_report *out) WAITS;
     enum err (*fetch)(void *ctx, const struct relay_fetch *f, struct arena *arena,
                       struct relay_fetched *out) WAITS;
+    /* The answer lives in the arena. ERR_UNAVAILABLE: no address, or refused; ERR_TIMEOUT, ERR_EOF,
+     * ERR_LIMIT. */
+    enum err (*exchange)(void *ctx, const struct relay_exchange *x, struct arena *arena,
+                         str *answer) WAITS;
     struct dns dns;
 };
 
