@@ -394,7 +394,7 @@ static enum err recover_message(struct deliver_ctx *d, const struct queue_due *d
     return ERR_OK;
 }
 
-#define DUE_PAGE 64
+#define DUE_PAGE 256
 
 /* A page of due rows at a time; foreign rows among them wait for the relay and are passed over. */
 static enum err recover_shard(struct deliver_ctx *d, unsigned shard, uint64_t now_ms, size_t *left)
@@ -406,11 +406,13 @@ static enum err recover_shard(struct deliver_ctx *d, unsigned shard, uint64_t no
         TRY(queue_due_after(accounts_store(d->accounts), shard, &after, now_ms, due, DUE_PAGE,
                             &got));
         for (size_t i = 0; i < got; i++) {
+            after = due[i];
+            if (due[i].state != QUEUE_LOCAL)
+                continue;
             enum err e = recover_message(d, &due[i]);
             if (e == ERR_CANCELED)
                 return e;
             *left += e != ERR_OK;
-            after = due[i];
         }
     } while (got == DUE_PAGE);
     return ERR_OK;

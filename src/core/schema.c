@@ -93,6 +93,13 @@ struct store_key key_queue_due(uint64_t due_ms, uint64_t id, uint32_t n)
     return k;
 }
 
+struct store_key key_queue_log(uint64_t id, uint32_t n, uint32_t slot)
+{
+    struct store_key k = key_two(SPACE_QUEUE_LOG, id, 8, n, 4);
+    key_add(&k, slot, 4);
+    return k;
+}
+
 struct store_key key_space(enum space s) { return key_start(s); }
 struct store_key key_space_end(enum space s) { return key_start((enum space)(s + 1)); }
 

@@ -38,6 +38,7 @@ enum space {
     SPACE_QUEUE_RECIPIENT = 34,
     SPACE_QUEUE_DUE = 35,
     SPACE_QUEUE_LEFT = 36,
+    SPACE_QUEUE_LOG = 37,
 };
 
 /* System flags of a message (RFC 9051 2.3.2). Everything else is a keyword. */
@@ -182,6 +183,7 @@ struct store_key key_queue_mime(uint64_t id);
 struct store_key key_queue_left(uint64_t id);
 struct store_key key_queue_recipient(uint64_t id, uint32_t n);
 struct store_key key_queue_due(uint64_t due_ms, uint64_t id, uint32_t n);
+struct store_key key_queue_log(uint64_t id, uint32_t n, uint32_t slot);
 /* First key of a space, and the first after it. */
 struct store_key key_space(enum space s);
 struct store_key key_space_end(enum space s);
