@@ -47,6 +47,13 @@ void acl_who_free(struct acl_who *w);
 /* The row decoded into the arena; none gives an empty list. ERR_CORRUPT. */
 enum err acl_get(struct account *owner, uint32_t mailbox, struct arena *a,
                  struct acl *out) WAITS MUST;
+/* All lists of an owner, by mailbox, in the arena; unreadable ones are left out. */
+struct acl_of {
+    uint32_t mailbox;
+    struct acl acl;
+};
+enum err acl_all(struct account *owner, struct arena *a, const struct acl_of **out,
+                 size_t *n) WAITS MUST;
 /* The rights that the list gives to somebody who is not the owner. */
 enum err acl_rights(struct directory *d, const struct acl *acl, struct acl_who *who,
                     uint32_t *rights) WAITS MUST;

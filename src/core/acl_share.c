@@ -117,6 +117,59 @@ static enum err walk_lists(struct store *s, uint64_t owner, struct acl_walk *w)
     }
 }
 
+struct all {
+    struct arena *arena;
+    struct acl_of *rows;
+    size_t n, cap;
+    enum err err;
+};
+
+static bool all_row(void *arg, const struct store_row *row)
+{
+    struct all *all = arg;
+    struct acl_of one;
+    str kept;
+    if (all->n == all->cap) {
+        size_t cap = all->cap ? all->cap * 2 : 16;
+        struct acl_of *more = ARENA_ARRAY(all->arena, struct acl_of, cap);
+        if (!more) {
+            all->err = ERR_LIMIT;
+            return false;
+        }
+        if (all->n)
+            memcpy(more, all->rows, all->n * sizeof *more);
+        all->rows = more;
+        all->cap = cap;
+    }
+    if (!arena_dup(all->arena, row->value, &kept))
+        all->err = ERR_LIMIT;
+    else if (key_u32(row->key, 1, &one.mailbox) && acl_decode(kept, all->arena, &one.acl) == ERR_OK)
+        all->rows[all->n++] = one;
+    return all->err == ERR_OK;
+}
+
+enum err acl_all(struct account *owner, struct arena *a, const struct acl_of **out, size_t *n)
+{
+    struct store_key from = key_space(SPACE_ACL), to = key_space_end(SPACE_ACL), last;
+    struct all all = {.arena = a};
+    for (;;) {
+        last.len = 0;
+        struct store_scan q = {.partition = owner->id,
+                               .from = key_str(&from),
+                               .to = key_str(&to),
+                               .limit = STORE_PAGE_MAX};
+        TRY(store_scan(accounts_store(owner->owner), &q, all_row, &all, &last));
+        TRY(all.err);
+        if (!last.len)
+            break;
+        from = last;
+        from.bytes[from.len++] = 0;
+    }
+    *out = all.rows;
+    *n = all.n;
+    return ERR_OK;
+}
+
 static bool is_named(void *arg, const struct acl_entry *e)
 {
     const struct acl_entry *who = arg;

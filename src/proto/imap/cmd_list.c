@@ -2,9 +2,8 @@
  *
  * LIST, LSUB, NAMESPACE (RFC 9051 6.3.9, 6.3.10; RFC 5258, 5819, 6154, 2342).
  */
-#include "base/map.h"
 #include "base/num.h"
-#include "proto/imap/session.h"
+#include "proto/imap/place.h"
 
 /* RFC 9051 6.3.9: '*' matches anything, '%' anything but the delimiter. Linear in practice and
  * bounded in the worst case: on a mismatch only the last wildcard is tried again. */
@@ -43,82 +42,157 @@ struct listing {
     struct imap *x;
     const struct imap_list *args;
     bool lsub;
+    struct imap_listing all;
+    str *patterns; /* with the reference in front */
 };
+
+static bool pattern_matches(str pattern, str name)
+{
+    bool inbox = str_starts_nocase(pattern, STR("inbox")) && str_starts(name, STR("INBOX")) &&
+                 (pattern.len == 5 || strchr("/*%", pattern.data[5]));
+    return inbox ? imap_list_matches(str_skip(pattern, 5), str_skip(name, 5))
+                 : imap_list_matches(pattern, name);
+}
 
 static bool matches(const struct listing *l, str name)
 {
-    for (size_t i = 0; i < l->args->npatterns; i++) {
-        str pattern = l->args->patterns[i];
-        if (!str_empty(l->args->reference))
-            pattern = arena_fmt(&l->x->scratch, "%.*s%.*s", STR_ARG(l->args->reference),
-                                STR_ARG(pattern));
-        if (str_starts_nocase(pattern, STR("inbox")) && str_starts(name, STR("INBOX")) &&
-            (pattern.len == 5 || pattern.data[5] == '/' || pattern.data[5] == '*' ||
-             pattern.data[5] == '%')) {
-            if (imap_list_matches(str_skip(pattern, 5), str_skip(name, 5)))
-                return true;
-            continue;
-        }
-        if (imap_list_matches(pattern, name))
+    for (size_t i = 0; i < l->args->npatterns; i++)
+        if (pattern_matches(l->patterns[i], name))
             return true;
-    }
     return false;
 }
 
-static bool child_subscribed(struct account *a, const struct mailbox *m)
+/* Can a pattern match a name below this level? */
+static bool may_reach(str pattern, str level)
 {
-    for (size_t i = 0;; i++) {
-        const struct mailbox *c = mailbox_at(a, i);
-        if (!c)
-            return false;
-        if (c->subscribed && c->path.len > m->path.len + 1 && str_starts(c->path, m->path) &&
-            c->path.data[m->path.len] == '/')
-            return true;
-    }
+    size_t n = 0;
+    while (n < pattern.len && !strchr("*%", pattern.data[n]))
+        n++;
+    str fixed = str_head(pattern, n);
+    return fixed.len < level.len ? str_starts(level, fixed) : str_starts(fixed, level);
 }
 
-/* Is it chosen, and does it have chosen children only (CHILDINFO)? */
-static bool chosen(const struct listing *l, struct account *a, const struct mailbox *m,
-                   bool *childinfo)
+static bool wants_shared(const struct listing *l)
 {
+    for (size_t i = 0; i < l->args->npatterns; i++)
+        if (may_reach(l->patterns[i], PLACE_OTHERS) || may_reach(l->patterns[i], PLACE_SHARED))
+            return true;
+    return false;
+}
+
+static bool is_below(str name, str parent)
+{
+    return name.len > parent.len && name.data[parent.len] == '/' && str_starts(name, parent);
+}
+
+/* A subscribed mailbox below, and none that the patterns name by itself (for LSUB). */
+static bool child_subscribed(const struct listing *l, size_t at, bool hidden_only)
+{
+    for (size_t i = at + 1; i < l->all.n && is_below(l->all.rows[i].name, l->all.rows[at].name);
+         i++)
+        if (l->all.rows[i].subscribed && !(hidden_only && matches(l, l->all.rows[i].name)))
+            return true;
+    return false;
+}
+
+enum chosen { CHOSEN_NOT, CHOSEN, CHOSEN_LEVEL /* only for what is below */ };
+
+static enum chosen chosen(const struct listing *l, size_t at, bool *childinfo)
+{
+    const struct imap_listed *row = &l->all.rows[at];
     uint32_t select = l->args->select;
     *childinfo = false;
-    if ((select & IMAP_LIST_SPECIAL_USE) && str_empty(mailbox_role_name(m->role)))
-        return false;
+    if ((select & IMAP_LIST_SPECIAL_USE) && str_empty(mailbox_role_name(row->role)))
+        return CHOSEN_NOT;
     if (!(select & IMAP_LIST_SUBSCRIBED))
-        return true;
+        return CHOSEN;
     if (select & IMAP_LIST_RECURSIVEMATCH)
-        *childinfo = child_subscribed(a, m);
-    return m->subscribed || *childinfo;
+        *childinfo = child_subscribed(l, at, false);
+    if (row->subscribed || *childinfo)
+        return CHOSEN;
+    return l->lsub && child_subscribed(l, at, true) ? CHOSEN_LEVEL : CHOSEN_NOT;
 }
 
-static void list_line(const struct listing *l, struct account *a, const struct mailbox *m, str name,
+static void attributes(const struct listing *l, const struct imap_listed *row, bool level,
+                       struct buf *out)
+{
+    bool tell = !l->lsub && ((l->args->select | l->args->results) & IMAP_LIST_SUBSCRIBED);
+    str role = row->account ? mailbox_role_name(row->role) : STR_NONE;
+    if (!row->account && l->args->extended)
+        buf_add(out, STR("\\NonExistent "));
+    else if (!row->account || level)
+        buf_add(out, STR("\\Noselect "));
+    buf_add(out, row->children ? STR("\\HasChildren") : STR("\\HasNoChildren"));
+    if (!str_empty(role))
+        buf_addf(out, " %.*s", STR_ARG(role));
+    if (tell && row->subscribed)
+        buf_add(out, STR(" \\Subscribed"));
+}
+
+static void list_line(const struct listing *l, const struct imap_listed *row, bool level,
                       bool childinfo)
 {
     struct buf *out = imap_out(l->x);
-    bool tell = l->lsub || (l->args->select | l->args->results) & IMAP_LIST_SUBSCRIBED;
     buf_add(out, l->lsub ? STR("* LSUB (") : STR("* LIST ("));
-    imap_list_attributes(l->x, a, m, out);
-    if (tell && m->subscribed && !l->lsub)
-        buf_add(out, STR(" \\Subscribed"));
+    attributes(l, row, level, out);
     buf_add(out, STR(") \"/\" "));
-    imap_render_mailbox(out, name, imap_utf8_names(l->x));
+    imap_render_mailbox(out, row->name, imap_utf8_names(l->x));
     if (childinfo)
         buf_add(out, STR(" (\"CHILDINFO\" (\"SUBSCRIBED\"))"));
     buf_add(out, STR("\r\n"));
 }
 
-void imap_list_one(struct imap *x, const struct imap_list *args, bool lsub, struct account *a,
-                   uint32_t id, str name)
+/* RFC 8440. */
+static void tell_rights(struct imap *x, const struct imap_listed *row)
 {
-    struct listing l = {x, args, lsub};
-    bool childinfo;
-    const struct mailbox *m = mailbox_get(a, id);
-    if (!m || !matches(&l, name) || !chosen(&l, a, m, &childinfo))
-        return;
-    list_line(&l, a, m, name, childinfo);
-    if (args->results & IMAP_LIST_STATUS)
-        imap_render_status(x, name, m, args->status, imap_out(x));
+    struct buf *out = imap_out(x);
+    buf_add(out, STR("* MYRIGHTS "));
+    imap_render_mailbox(out, row->name, imap_utf8_names(x));
+    buf_add_char(out, ' ');
+    imap_render_rights(out, row->rights);
+    buf_add(out, STR("\r\n"));
+}
+
+/* What RETURN asks for besides the line. */
+static enum err tell_more(const struct listing *l, const struct imap_listed *row)
+{
+    uint32_t results = l->args->results;
+    const struct mailbox *m = mailbox_get(row->account, row->mailbox);
+    if (m && (results & IMAP_LIST_STATUS) && (row->rights & IMAP_RIGHT('r')))
+        imap_render_status(l->x, row->name, m, l->args->status, imap_out(l->x));
+    if (results & IMAP_LIST_MYRIGHTS)
+        tell_rights(l->x, row);
+    if (results & IMAP_LIST_METADATA)
+        return imap_metadata_tell(l->x, row, l->args->metadata, l->args->nmetadata);
+    return ERR_OK;
+}
+
+static enum err list_all(struct listing *l)
+{
+    struct imap *x = l->x;
+    l->patterns = ARENA_ARRAY(&x->scratch, str, l->args->npatterns + 1);
+    if (!l->patterns)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < l->args->npatterns; i++) {
+        str pattern = l->args->patterns[i];
+        l->patterns[i] =
+            str_empty(l->args->reference)
+                ? pattern
+                : arena_fmt(&x->scratch, "%.*s%.*s", STR_ARG(l->args->reference), STR_ARG(pattern));
+    }
+    TRY(imap_listing_gather(x, wants_shared(l), &x->scratch, &l->all));
+    for (size_t i = 0; i < l->all.n && stream_error(x->stream) == ERR_OK; i++) {
+        const struct imap_listed *row = &l->all.rows[i];
+        bool childinfo;
+        enum chosen how = matches(l, row->name) ? chosen(l, i, &childinfo) : CHOSEN_NOT;
+        if (how == CHOSEN_NOT)
+            continue;
+        list_line(l, row, how == CHOSEN_LEVEL, childinfo);
+        if (row->account && how == CHOSEN)
+            TRY(tell_more(l, row));
+        imap_flush_check(x);
+    }
+    return ERR_OK;
 }
 
 /* RFC 9051 6.3.9: an empty pattern asks for the delimiter. */
@@ -141,7 +215,9 @@ static void serve(struct imap *x, struct imap_cursor *c, bool lsub)
         imap_done(x, STR_NONE, "LIST completed");
         return;
     }
-    enum err e = imap_list_all(x, &args, lsub);
+    struct listing l = {.x = x, .args = &args, .lsub = lsub};
+    enum err e = list_all(&l);
+    imap_listing_close(&l.all);
     if (e == ERR_OK)
         imap_done(x, STR_NONE, lsub ? "LSUB completed" : "LIST completed");
     else

@@ -34,7 +34,7 @@ void imap_cmd_create(struct imap *x, struct imap_cursor *c)
 {
     struct imap_create args;
     enum mailbox_role role;
-    uint32_t id = 0;
+    struct imap_place made;
     if (!imap_take_create(c, &args) || !imap_end(c)) {
         imap_refuse(x, c);
         return;
@@ -43,21 +43,24 @@ void imap_cmd_create(struct imap *x, struct imap_cursor *c)
         return;
     if (str_ends(args.mailbox, STR("/"))) /* RFC 9051 6.3.4: only says that children will come */
         args.mailbox.len--;
-    enum err e = imap_mailbox_create(x, args.mailbox, role, &id);
+    enum err e = imap_mailbox_create(x, args.mailbox, role, &made);
     if (e == ERR_EXISTS && role != ROLE_NONE && !mailbox_find(x->account, args.mailbox)) {
+        imap_place_close(&made);
         imap_no_code(x, "USEATTR", "Another mailbox has that special use");
         return;
     }
     if (e != ERR_OK) {
+        imap_place_close(&made);
         imap_no(x, e);
         return;
     }
     BUF_AUTO struct buf code = BUF_INIT(128);
-    const struct mailbox *m = mailbox_get(x->account, id);
+    const struct mailbox *m = imap_place_mailbox(&made);
     if (m) {
         buf_add(&code, STR("MAILBOXID "));
         imap_render_id('F', (uint64_t)m->uidvalidity << 32 | m->id, &code);
     }
+    imap_place_close(&made);
     imap_done(x, buf_str(&code), "CREATE completed");
 }
 

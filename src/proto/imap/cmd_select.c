@@ -195,7 +195,8 @@ void imap_tell_news(struct imap *x, bool expunges)
         stream_write(x->stream, STR("* BYE Out of memory for this mailbox\r\n"));
         x->closing = true;
     }
-    if (x->closing || !x->selected || !mailbox_session_has_news(&x->selected->view))
+    if (!imap_rights_recheck(x) || !x->selected ||
+        !mailbox_session_has_news(&x->selected->view))
         return;
     bool vanished = x->enabled & (IMAP_ENABLED_QRESYNC | IMAP_ENABLED_UIDONLY);
     if (expunges && vanished)
@@ -323,6 +324,7 @@ static enum err open_mailbox(struct imap *x, str name, bool read_only)
         .account = place.account,
         .mailbox = place.mailbox,
         .rights = place.rights,
+        .own = place.own,
         .read_only = read_only || !(place.rights & IMAP_RIGHTS_WRITE),
     };
     e = mailbox_session_open(s->account, s->mailbox, &x->wake, &s->view);

@@ -76,6 +76,7 @@ void imap_session_forget(struct imap *x)
     imap_unselect(x);
     imap_search_end(x);
     imap_notify_end(x);
+    imap_place_end(x);
     x->search = NULL;
     x->notify = NULL;
     x->enabled = 0;

@@ -49,7 +49,7 @@ static void serve_command(struct imap *x, const struct command *command, struct 
         imap_bad_text(x, "No message data is expected here");
     else if (!x->uid && (command->flags & NUMBERS) && imap_has(x, IMAP_ENABLED_UIDONLY))
         imap_bad_text(x, "[UIDREQUIRED] Message numbers are not used after ENABLE UIDONLY");
-    else {
+    else if (imap_rights_recheck(x)) {
         /* Expunges may be told at the end of a command that names no sequence numbers
          * (RFC 9051 7.5.1). */
         x->tells_expunges = x->uid || !(command->flags & NUMBERS);

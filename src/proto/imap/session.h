@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "core/acl.h"
 #include "core/message.h"
 #include "core/view.h"
 #include "format/imap_args.h"
@@ -30,8 +31,9 @@ enum imap_enabled {
 struct imap_selected {
     struct account *account;
     uint32_t mailbox;
-    uint32_t rights; /* IMAP_RIGHTS bits at SELECT; asked again when the account changes */
-    bool read_only;
+    uint32_t rights; /* IMAP_RIGHTS bits; see imap_rights_recheck */
+    bool read_only, own;
+    uint64_t account_version, directory_version; /* that the rights were asked at */
     struct mailbox_session view;
 };
 
@@ -48,6 +50,7 @@ struct imap {
     struct arena scratch; /* the command's */
     struct auth_grant who;
     struct account *account;         /* own; NULL after UNAUTHENTICATE */
+    struct acl_who me;               /* whose rights in others' mailboxes; place.c */
     uint32_t enabled;                /* IMAP_ENABLED_ bits */
     struct imap_selected *selected;  /* NULL: none; else selection */
     struct imap_selected *selection; /* its memory, kept for the session */
@@ -123,21 +126,43 @@ void imap_place_close(struct imap_place *p);
 /* The published state; NULL when it was deleted. Until the next wait. */
 const struct mailbox *imap_place_mailbox(const struct imap_place *p);
 /* The name as this session sees it (with "Other Users/…" in front where it belongs). */
-void imap_place_name(struct imap *x, struct account *a, const struct mailbox *m, struct buf *out);
-/* Attributes as LIST shows them: "\\HasNoChildren \\Sent". */
+void imap_place_name(struct imap *x, struct account *a, const struct mailbox *m,
+                     struct buf *out) WAITS;
+/* Attributes as LIST shows them: "\\HasNoChildren \\Sent"; of others' mailboxes none. */
 void imap_list_attributes(struct imap *x, struct account *a, const struct mailbox *m,
                           struct buf *out);
+/* The rights of the selected mailbox, asked again if they may have changed (RFC 4314 5.1). False:
+ * it may no longer be read; BYE was said, the session is closing. */
+bool imap_rights_recheck(struct imap *x) WAITS;
+void imap_place_end(struct imap *x);
 
 /* Operations by name, wherever the name leads; they check the rights. */
+/* The caller closes *made, also after an error. */
 enum err imap_mailbox_create(struct imap *x, str name, enum mailbox_role role,
-                             uint32_t *id) WAITS MUST;
+                             struct imap_place *made) WAITS MUST;
 enum err imap_mailbox_delete(struct imap *x, str name) WAITS MUST;
 enum err imap_mailbox_rename(struct imap *x, str from, str to) WAITS MUST;
 enum err imap_mailbox_subscribe(struct imap *x, str name, bool on) WAITS MUST;
-/* Calls imap_list_one for every mailbox that the account may look up ('l'). */
-enum err imap_list_all(struct imap *x, const struct imap_list *args, bool lsub) WAITS MUST;
-void imap_list_one(struct imap *x, const struct imap_list *args, bool lsub, struct account *a,
-                   uint32_t id, str name); /* cmd_list.c */
+
+/* ---- all mailboxes that the account may look up ('l'): place_list.c ---- */
+struct imap_listed {
+    struct account *account; /* NULL: only a level above others ("Other Users") */
+    uint32_t mailbox, rights;
+    bool own, subscribed, children;
+    enum mailbox_role role; /* of own ones */
+    str name;               /* as this session sees it */
+};
+struct imap_listing {
+    struct imap_listed *rows; /* a tree comes parent first */
+    size_t n, cap;
+    struct account **owners; /* held open */
+    size_t nowners, owners_cap;
+    struct arena *arena;
+};
+/* shared: others' mailboxes too. In the arena; the caller closes it, also after an error. */
+enum err imap_listing_gather(struct imap *x, bool shared, struct arena *arena,
+                             struct imap_listing *out) WAITS MUST;
+void imap_listing_close(struct imap_listing *l);
 bool imap_list_matches(str pattern, str name);
 void imap_render_namespaces(struct imap *x, struct buf *out); /* the whole response */
 void imap_render_status(struct imap *x, str name, const struct mailbox *m, uint32_t items,
@@ -192,6 +217,9 @@ void imap_idle_line(struct imap *x, str line) WAITS;
 
 /* Back to the state before signing in: nothing selected, nothing enabled, no account. */
 void imap_session_forget(struct imap *x);
+/* A METADATA response with those of the entries that are there (cmd_metadata.c). */
+enum err imap_metadata_tell(struct imap *x, const struct imap_listed *row, const str *entries,
+                            size_t n) WAITS MUST;
 
 /* ---- families with state ---- */
 void imap_search_end(struct imap *x);
