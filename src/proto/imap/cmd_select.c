@@ -195,8 +195,7 @@ void imap_tell_news(struct imap *x, bool expunges)
         stream_write(x->stream, STR("* BYE Out of memory for this mailbox\r\n"));
         x->closing = true;
     }
-    if (!imap_rights_recheck(x) || !x->selected ||
-        !mailbox_session_has_news(&x->selected->view))
+    if (!imap_rights_recheck(x) || !x->selected || !mailbox_session_has_news(&x->selected->view))
         return;
     bool vanished = x->enabled & (IMAP_ENABLED_QRESYNC | IMAP_ENABLED_UIDONLY);
     if (expunges && vanished)

@@ -199,6 +199,8 @@ static bool serve(struct imap *x)
     while (!x->closing && stream_error(x->stream) == ERR_OK) {
         if (x->idling || x->notify)
             imap_tell_news(x, true);
+        if (x->closing)
+            return false;
         if (!stream_has_input(x->stream)) {
             if (stream_flush(x->stream) != ERR_OK)
                 return false;
