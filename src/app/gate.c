@@ -4,6 +4,7 @@
  * connection. It knows the house as a table of calls (gate_house.c) and the parent as a link.
  */
 #include "app/gate_house.h"
+#include "app/relay_peer.h"
 #include "app/roles.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -49,6 +50,7 @@ struct gate {
     struct ipc_link parent;
     struct gate_house house;
     struct gate_house_peer *peers;
+    struct relay_peer relay; /* of its table, dns only */
     struct gate_config *config;
     struct tls_server *tls;
     struct limit_table *sources;
@@ -297,6 +299,15 @@ static enum err on_attach(void *ctx, struct ipc_gate_attach_args *a, struct aren
     return gate_house_attach(&g->house, a->index, fd);
 }
 
+static enum err on_attach_relay(void *ctx, struct ipc_gate_attach_relay_args *a,
+                                struct arena *arena, struct ipc_gate_attach_relay_results *r) WAITS
+{
+    struct gate *g = ctx;
+    int fd = a->link;
+    a->link = -1;
+    return relay_peer_attach(&g->relay, fd);
+}
+
 static enum err on_listen(void *ctx, struct ipc_gate_listen_args *a, struct arena *arena,
                           struct ipc_gate_listen_results *r) WAITS
 {
@@ -373,6 +384,7 @@ static enum err on_stop(void *ctx, struct ipc_gate_stop_args *a, struct arena *a
 static const struct ipc_service from_parent = {
     .role = IPC_ROLE_GATE,
     .gate_attach = on_attach,
+    .gate_attach_relay = on_attach_relay,
     .gate_listen = on_listen,
     .gate_unlisten = on_unlisten,
     .gate_reload = on_reload,
@@ -409,6 +421,7 @@ static enum err gate_open(struct gate *g, int control)
         return ERR_NOMEM;
     fiber_group_init(&g->group);
     gate_house_init(&g->house, g->peers, s->nthreads, &g->group);
+    relay_peer_init(&g->relay, &g->group);
     g->parent = (struct ipc_link){
         .name = "parent", .service = &from_parent, .ctx = g, .ended = parent_gone};
     TRY(ipc_link_start(&g->parent, control, &g->group));

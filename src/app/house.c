@@ -110,6 +110,7 @@ static enum err gate_link_start(struct house_gate *g, int fd)
 
 struct attach {
     struct house_gate *gate;
+    struct relay_peer *relay;
     int fd;
     enum err result;
 };
@@ -137,9 +138,28 @@ static enum err on_attach(void *ctx, struct ipc_house_attach_args *a, struct are
     if (thread == 0)
         grants_reset(&h->grants[gate]); /* a new process: nobody has signed in through it */
     struct house_thread *t = &h->threads[thread];
-    struct attach attach = {&t->gates[gate], a->link, ERR_OK};
+    struct attach attach = {.gate = &t->gates[gate], .fd = a->link};
     a->link = -1;
     house_run_on(t, attach_here, &attach);
+    return attach.result;
+}
+
+static void attach_relay_here(void *arg)
+{
+    struct attach *a = arg;
+    a->result = relay_peer_attach(a->relay, a->fd);
+}
+
+static enum err on_attach_relay(void *ctx, struct ipc_house_attach_relay_args *a,
+                                struct arena *arena, struct ipc_house_attach_relay_results *r) WAITS
+{
+    struct house_process *h = ctx;
+    if (a->index >= h->nthreads)
+        return ERR_INVALID;
+    struct house_thread *t = &h->threads[a->index];
+    struct attach attach = {.relay = &t->relay, .fd = a->link};
+    a->link = -1;
+    house_run_on(t, attach_relay_here, &attach);
     return attach.result;
 }
 
@@ -248,6 +268,7 @@ static enum err thread_open(struct house_thread *t)
     const struct config *c = &h->server->config;
     TRY(loop_open(&t->loop, &(struct loop_options){.name = t->name}));
     fiber_group_init(&t->group);
+    relay_peer_init(&t->relay, &t->group);
     TRY(accounts_open(
         &(struct accounts_options){.store = h->store, .quota_ctx = t, .quota = quota_of},
         &t->accounts));
@@ -349,6 +370,7 @@ static enum err on_reload(void *ctx, struct ipc_house_reload_args *a, struct are
 static const struct ipc_service from_parent = {
     .role = IPC_ROLE_HOUSE,
     .house_attach = on_attach,
+    .house_attach_relay = on_attach_relay,
     .house_reload = on_reload,
     .house_stop = on_stop,
 };

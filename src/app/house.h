@@ -7,6 +7,7 @@
 #define APP_HOUSE_H
 
 #include "app/house_calls.h"
+#include "app/relay_peer.h"
 #include "app/roles.h"
 #include "core/house_local.h"
 #include "os/chan.h"
@@ -55,6 +56,7 @@ struct house_thread {
     struct house_local local;
     struct house table;
     struct house_gate *gates; /* one per gate */
+    struct relay_peer relay;  /* its table is what goes out from this thread */
     struct quota_slot quotas[QUOTA_CACHE_SLOTS];
     _Atomic size_t sessions;
     enum err opened;

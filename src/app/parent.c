@@ -35,6 +35,7 @@ struct child {
     bool linked;      /* until the link's `ended` */
     int attached_pid; /* of a gate: the house process that it is joined with */
     bool attached;    /* and all its links are up */
+    int relay_pid;    /* of a gate or the house: the relay that it is joined with */
     uint64_t started_ms, restart_at_ms;
     uint32_t quick_deaths, restarts;
     struct ipc_link link;
@@ -43,7 +44,7 @@ struct parent {
     struct server *server;
     struct loop *loop;
     struct fiber_group group;
-    struct child house;
+    struct child house, relay;
     struct child *gates;
     int signals_fd;
     struct watch signals;
@@ -55,12 +56,12 @@ struct parent {
     struct arena arena;
 };
 
-/* for (struct child *c = NULL; (c = next_child(p, c));) — the house, then the gates. */
+/* for (struct child *c = NULL; (c = next_child(p, c));) — the house, the relay, then the gates. */
 static struct child *next_child(struct parent *p, struct child *c)
 {
-    if (!c)
-        return &p->house;
-    uint32_t i = c == &p->house ? 0 : c->number + 1;
+    if (!c || c == &p->house)
+        return c ? &p->relay : &p->house;
+    uint32_t i = c == &p->relay ? 0 : c->number + 1;
     return i < p->server->ngates ? &p->gates[i] : NULL;
 }
 
@@ -97,10 +98,10 @@ static void keep_own(struct start *start)
     bool gate = start->child->role == ROLE_GATE;
     for (size_t i = 0; i < SOCKETS_MAX; i++)
         keep_own_socket(&s->sockets[i], gate, start->child->number);
-    if (gate) {
+    if (start->child->role != ROLE_HOUSE)
         file_close(&s->control_fd);
+    if (gate)
         return;
-    }
     tls_server_close(s->tls);
     s->tls = NULL;
 }
@@ -115,12 +116,14 @@ static int child_main(void *arg)
         return gate_main(s, start->child->number, start->child_end);
     case ROLE_HOUSE:
         return house_main(s, start->child_end);
+    case ROLE_RELAY:
+        return relay_main(s, start->child_end);
     default:
         return 1;
     }
 }
 
-static const struct ipc_service from_gate, from_house;
+static const struct ipc_service from_child, from_house;
 
 static void link_ended(struct ipc_link *l)
 {
@@ -143,10 +146,10 @@ static enum err child_start(struct child *c) WAITS
         return e;
     }
     c->ready = c->attached = false;
-    c->attached_pid = 0;
+    c->attached_pid = c->relay_pid = 0;
     c->started_ms = clock_mono_ms();
     c->link = (struct ipc_link){.name = c->name,
-                                .service = c->role == ROLE_GATE ? &from_gate : &from_house,
+                                .service = c->role == ROLE_HOUSE ? &from_house : &from_child,
                                 .ctx = c,
                                 .ended = link_ended};
     e = ipc_link_start(&c->link, fds[0], &p->group);
@@ -192,6 +195,43 @@ static void join_gate(struct parent *p, struct child *gate) WAITS
     event_signal(&p->changed);
 }
 
+/* One end of a pair to the relay, the other to a gate or a thread of the house. */
+static enum err join_relay_pair(struct parent *p, struct child *c, uint32_t thread) WAITS
+{
+    int fds[2];
+    bool gate = c->role == ROLE_GATE;
+    TRY(sock_pair(fds));
+    struct ipc_relay_attach_results rr;
+    struct ipc_gate_attach_relay_results gr;
+    struct ipc_house_attach_relay_results hr;
+    uint32_t index = gate ? c->number : p->server->ngates + thread;
+    enum err e =
+        ipc_relay_attach(&p->relay.link, &(struct ipc_relay_attach_args){index, fds[0]}, NULL, &rr);
+    if (e == ERR_OK && gate)
+        e = ipc_gate_attach_relay(&c->link, &(struct ipc_gate_attach_relay_args){fds[1]}, NULL,
+                                  &gr);
+    if (e == ERR_OK && !gate)
+        e = ipc_house_attach_relay(&c->link, &(struct ipc_house_attach_relay_args){thread, fds[1]},
+                                   NULL, &hr);
+    file_close(&fds[0]);
+    file_close(&fds[1]);
+    return e;
+}
+
+static void join_relay(struct parent *p, struct child *c) WAITS
+{
+    int relay_pid = p->relay.pid;
+    if (c == &p->relay || !p->relay.ready || !c->ready || c->relay_pid == relay_pid)
+        return;
+    c->relay_pid = relay_pid;
+    uint32_t pairs = c->role == ROLE_GATE ? 1 : p->server->nthreads;
+    for (uint32_t t = 0; t < pairs; t++) {
+        enum err e = join_relay_pair(p, c, t);
+        if (e != ERR_OK)
+            LOG_WARN("parent", "not joined with the relay role=%s: %s", c->name, err_text(e));
+    }
+}
+
 static enum err on_ready(void *ctx, struct ipc_ready_args *a, struct arena *arena,
                          struct ipc_ready_results *r) WAITS
 {
@@ -207,6 +247,10 @@ static enum err on_ready(void *ctx, struct ipc_ready_args *a, struct arena *aren
         join_gate(p, c);
     for (uint32_t i = 0; c->role == ROLE_HOUSE && i < p->server->ngates; i++)
         join_gate(p, &p->gates[i]);
+    for (struct child *o = NULL; (o = next_child(p, o));) {
+        if (o == c || c == &p->relay)
+            join_relay(p, o);
+    }
     return ERR_OK;
 }
 
@@ -267,6 +311,10 @@ static void tell_all(struct parent *p, int config, int certificates, const bool 
     if (p->house.ready &&
         ipc_house_reload(&p->house.link, &(struct ipc_house_reload_args){config}, NULL, &hr))
         LOG_WARN("parent", "the house did not take the configuration");
+    struct ipc_relay_reload_results rr;
+    if (p->relay.ready &&
+        ipc_relay_reload(&p->relay.link, &(struct ipc_relay_reload_args){config}, NULL, &rr))
+        LOG_WARN("parent", "the relay did not take the configuration");
     for (uint32_t i = 0; i < p->server->ngates; i++) {
         if (p->gates[i].ready &&
             tell_gate(p, &p->gates[i], config, certificates, opened, closed) != ERR_OK)
@@ -384,7 +432,7 @@ static enum err on_roles_status(void *ctx, struct ipc_roles_status_args *a, stru
     return arena_dup(arena, buf_str(&text), &r->json) ? ERR_OK : ERR_NOMEM;
 }
 
-static const struct ipc_service from_gate = {.role = IPC_ROLE_PARENT, .ready = on_ready};
+static const struct ipc_service from_child = {.role = IPC_ROLE_PARENT, .ready = on_ready};
 static const struct ipc_service from_house = {
     .role = IPC_ROLE_PARENT,
     .ready = on_ready,
@@ -519,7 +567,8 @@ static void await_end(struct parent *p, enum role r, uint64_t deadline_ms) WAITS
     }
 }
 
-/* Gates first, so that what they accepted is delivered; then the house closes the store. */
+/* Gates and relay first, so that what they accepted and delivered is written; then the house
+ * closes the store. */
 static void end_all(struct parent *p) WAITS
 {
     LOG_INFO("parent", "ending");
@@ -530,7 +579,12 @@ static void end_all(struct parent *p) WAITS
         if (g->pid && ipc_gate_stop(&g->link, &(struct ipc_gate_stop_args){GRACE_MS}, NULL, &r))
             proc_kill(g->pid, SIGTERM);
     }
+    struct ipc_relay_stop_results rr;
+    if (p->relay.pid &&
+        ipc_relay_stop(&p->relay.link, &(struct ipc_relay_stop_args){GRACE_MS}, NULL, &rr))
+        proc_kill(p->relay.pid, SIGTERM);
     await_end(p, ROLE_GATE, deadline_in_ms(GRACE_MS + 2000));
+    await_end(p, ROLE_RELAY, deadline_in_ms(GRACE_MS + 2000));
     struct ipc_house_stop_results r;
     if (p->house.pid &&
         ipc_house_stop(&p->house.link, &(struct ipc_house_stop_args){GRACE_MS}, NULL, &r))
@@ -560,6 +614,7 @@ static enum err parent_open(struct parent *p)
     if (!p->gates)
         return ERR_NOMEM;
     p->house = (struct child){.parent = p, .role = ROLE_HOUSE, .name = "house"};
+    p->relay = (struct child){.parent = p, .role = ROLE_RELAY, .name = "relay"};
     for (uint32_t i = 0; i < s->ngates; i++) {
         p->gates[i] = (struct child){.parent = p, .role = ROLE_GATE, .number = i};
         snprintf(p->gates[i].name, sizeof(p->gates[i].name), "gate.%u", i);

@@ -68,6 +68,7 @@ struct server {
  * is the child's end of its link to the parent. The result is the exit status. */
 int gate_main(struct server *s, uint32_t number, int control);
 int house_main(struct server *s, int control);
+int relay_main(struct server *s, int control);
 
 /* Applies the role's row; a process that cannot be confined must not run. */
 enum err role_enter(enum role r, const struct server *s) MUST;

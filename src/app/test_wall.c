@@ -169,6 +169,26 @@ static void test_the_house_stays_in_its_folder(void **state)
     all_refused(ROLE_HOUSE, list, sizeof(list) / sizeof(list[0]));
 }
 
+static void test_the_relay_opens_no_file(void **state)
+{
+    static const struct attempt list[] = {
+        {"open a file of the store", read_the_mail},
+        {"write a file of the store", write_the_mail},
+        {"look whether a file is there", look_at_mail},
+        {"read /etc/passwd", read_passwd},
+        {"list the root folder", list_root},
+        {"run a program", run_a_program},
+        {"fork", fork_a_process},
+        {"make a raw socket", make_raw_socket},
+        {"reach the control socket", reach_the_control_socket},
+        {"signal the parent", signal_the_parent},
+        {"make memory executable", make_code},
+    };
+    all_refused(ROLE_RELAY, list, sizeof(list) / sizeof(list[0]));
+    static const struct attempt own = {"connect out", connect_out};
+    assert_int_equal(outcome(ROLE_RELAY, &own), 1);
+}
+
 /* The proof proves something only if the same code works where it may. */
 static void test_the_attempts_work_where_they_are_allowed(void **state)
 {
@@ -216,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_gate_has_no_way_to_the_mail),
         cmocka_unit_test(test_the_house_stays_in_its_folder),
+        cmocka_unit_test(test_the_relay_opens_no_file),
         cmocka_unit_test(test_the_attempts_work_where_they_are_allowed),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);

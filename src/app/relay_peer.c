@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "app/relay_peer.h"
+
+#include "app/relay_wire.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "os/file.h"
+
+/* ---- the link ---- */
+
+static enum err peer_start(struct relay_peer *p, int fd);
+
+static void peer_ended(struct ipc_link *l)
+{
+    struct relay_peer *p = container_of(l, struct relay_peer, link);
+    p->running = false;
+    int fd = p->next_fd;
+    p->next_fd = -1;
+    if (fd >= 0 && peer_start(p, fd) != ERR_OK)
+        LOG_ERROR("ipc", "no link to the relay");
+}
+
+static enum err peer_start(struct relay_peer *p, int fd)
+{
+    p->link = (struct ipc_link){.name = "relay", .ended = peer_ended};
+    TRY(ipc_link_start(&p->link, fd, p->group));
+    p->running = true;
+    event_signal(&p->came_up);
+    return ERR_OK;
+}
+
+enum err relay_peer_attach(struct relay_peer *p, int fd)
+{
+    if (!p->running)
+        return peer_start(p, fd);
+    file_close(&p->next_fd);
+    p->next_fd = fd;
+    ipc_link_stop(&p->link);
+    return ERR_OK;
+}
+
+static struct ipc_link *up(struct relay_peer *p) WAITS
+{
+    uint64_t deadline = deadline_in_ms(RELAY_WAIT_MS);
+    while (!p->link.up) {
+        if (event_wait(&p->came_up, deadline) != ERR_OK)
+            return NULL;
+    }
+    return &p->link;
+}
+
+/* ---- the table ---- */
+
+static enum err peer_query(void *ctx, str name, enum dns_type type, struct arena *arena,
+                           struct dns_answer *out) WAITS
+{
+    struct ipc_link *link = up(ctx);
+    struct ipc_dns_query_results r;
+    *out = (struct dns_answer){.status = DNS_FAILED};
+    if (!link)
+        return ERR_UNAVAILABLE;
+    TRY(ipc_dns_query(link, &(struct ipc_dns_query_args){name, type}, arena, &r));
+    return wire_answer_take(r.answer, arena, out) == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
+}
+
+static enum err peer_attempt(void *ctx, const struct relay_job *job, struct arena *arena,
+                             struct relay_report *out) WAITS
+{
+    struct ipc_link *link = up(ctx);
+    BUF_AUTO struct buf row = BUF_INIT(IPC_FRAME_MAX - 4096);
+    wire_job_put(job, &row);
+    if (!link)
+        return ERR_UNAVAILABLE;
+    if (!buf_ok(&row))
+        return ERR_LIMIT;
+    struct ipc_attempt_results r;
+    enum err e =
+        ipc_attempt(link, &(struct ipc_attempt_args){buf_str(&row), job->size, job->fd}, arena, &r);
+    if (e == ERR_UNAVAILABLE) /* it may have been delivered */
+        return ERR_UNKNOWN;
+    TRY(e);
+    return wire_report_take(r.report, job->nrecipients, arena, out) == ERR_OK ? ERR_OK
+                                                                              : ERR_UNKNOWN;
+}
+
+static enum err peer_fetch(void *ctx, const struct relay_fetch *f, struct arena *arena,
+                           struct relay_fetched *out) WAITS
+{
+    struct ipc_link *link = up(ctx);
+    BUF_AUTO struct buf row = BUF_INIT(IPC_FRAME_MAX - 4096);
+    wire_fetch_put(f, &row);
+    if (!link)
+        return ERR_UNAVAILABLE;
+    if (!buf_ok(&row))
+        return ERR_LIMIT;
+    struct ipc_fetch_results r;
+    TRY(ipc_fetch(link, &(struct ipc_fetch_args){buf_str(&row)}, arena, &r));
+    return wire_fetched_take(r.answer, out) == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
+}
+
+void relay_peer_init(struct relay_peer *p, struct fiber_group *group)
+{
+    *p = (struct relay_peer){.group = group, .next_fd = -1};
+    event_init(&p->came_up);
+    p->table = (struct relay){.ctx = p,
+                              .attempt = peer_attempt,
+                              .fetch = peer_fetch,
+                              .dns = {.ctx = p, .query = peer_query}};
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * relay_peer: the relay as a gate or a thread of the house sees it: `struct relay` of core/relay.h
+ * (of which a gate may use `dns` only), filled with calls over one link. While the relay is away a
+ * call waits RELAY_WAIT_MS for its return, then answers ERR_UNAVAILABLE. An attempt whose link went
+ * down answers ERR_UNKNOWN.
+ */
+#ifndef APP_RELAY_PEER_H
+#define APP_RELAY_PEER_H
+
+#include "app/ipc.h"
+#include "core/relay.h"
+
+#define RELAY_WAIT_MS 2000
+
+struct relay_peer {
+    struct relay table;
+    struct ipc_link link;
+    struct fiber_group *group;
+    struct event came_up;
+    bool running; /* until the link's `ended` */
+    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
+};
+void relay_peer_init(struct relay_peer *p, struct fiber_group *group);
+/* A (new) link, on the peer's thread; takes fd. */
+enum err relay_peer_attach(struct relay_peer *p, int fd) MUST;
+
+#endif
