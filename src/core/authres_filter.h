@@ -20,7 +20,6 @@ struct authres_filter {
     void *context;
     uint32_t removed; /* fields so far */
     uint8_t state;    /* private */
-    bool long_forged;
     struct buf held;
 };
 void authres_filter_add(struct authres_filter *f, str piece);
