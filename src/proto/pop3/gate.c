@@ -274,8 +274,7 @@ static void serve(struct gate *x)
         if (e == ERR_LINE_TOO_LONG)
             say_bad(x, "Line too long");
         else if (e == ERR_TIMEOUT)
-            stream_last_words(x->stream,
-                              STR("-ERR [SYS/TEMP] Timed out before signing in\r\n"));
+            stream_last_words(x->stream, STR("-ERR [SYS/TEMP] Timed out before signing in\r\n"));
         else if (e == ERR_OK)
             serve_line(x, line);
         if (e != ERR_OK && e != ERR_LINE_TOO_LONG)
