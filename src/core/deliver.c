@@ -7,6 +7,8 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "core/bounce.h"
+#include "core/forward.h"
 #include "core/message.h"
 #include "core/queue.h"
 #include "os/file.h"
@@ -83,7 +85,7 @@ static enum err resolve(struct plan *p, struct deliver_result *out)
     for (size_t i = 0; i < p->e->nrecipients; i++) {
         struct resolution r = {0};
         p->first[i] = SIZE_MAX;
-        enum err e = directory_resolve(p->d->directory, p->e->recipients[i].address, &p->arena, &r);
+        enum err e = forward_resolve(p->d->directory, p->e->recipients[i].address, &p->arena, &r);
         out->recipients[i] = e == ERR_NOT_FOUND ? ERR_NO_USER : e;
         if (e != ERR_OK && err_class(e) == ERR_CLASS_TEMP)
             return e;
@@ -228,20 +230,53 @@ static uint64_t pause_ms(uint32_t attempts)
     return MIN((uint64_t)PAUSE_FIRST_MS << MIN(attempts, 20u), (uint64_t)PAUSE_LAST_MS);
 }
 
-/* It stays, to be tried again, or held with the reason when it never will work. */
-static void row_failed(struct deliver_ctx *d, const struct queue_recipient *r, enum err e)
+#define AGE_MAX_MS (5ull * 24 * 3600 * 1000)
+
+/* It stays, to be tried again; or goes back to the sender when it never will work. */
+static void row_failed(struct deliver_ctx *d, const struct queue_message *q,
+                       const struct queue_recipient *r, enum err e)
 {
-    struct queue_recipient after = *r;
-    after.last_error = e;
-    after.last_reply = str_c(err_text(e));
-    after.last_ms = clock_wall_ms();
-    after.due_ms = after.last_ms + pause_ms(after.attempts++);
-    if (err_class(e) == ERR_CLASS_PERM)
-        after.state = QUEUE_HELD;
-    enum err kept = queue_update(accounts_store(d->accounts), QUEUE_LOCAL, &after);
-    LOG_WARN("deliver", "queue=%llx recipient=%u account=%llu error=%s%s",
+    uint64_t now = clock_wall_ms(), age = d->age_max_ms ? d->age_max_ms : AGE_MAX_MS;
+    bool ends = err_class(e) == ERR_CLASS_PERM || now >= q->created_ms + age;
+    struct queue_result x = {.n = r->n,
+                             .to = ends ? 0 : QUEUE_LOCAL,
+                             .due_ms = now + pause_ms(r->attempts),
+                             .counted = true,
+                             .error = e,
+                             .status = str_c(err_info(e)->enhanced),
+                             .reply = str_c(err_text(e))};
+    struct bounce_item item = {
+        .row = r, .action = DSN_FAILED, .status = x.status, .explanation = x.reply};
+    if (ends && item.status.len && item.status.data[0] != '5')
+        item.status = STR("5.4.7"); /* RFC 3463 3.5: the time is over */
+    enum err kept = bounce_settle(d, q, QUEUE_LOCAL, 0, &x, 1, &item, ends ? 1 : 0);
+    LOG_WARN("deliver", "queue=%llu recipient=%u account=%llu error=%s%s%s",
              (unsigned long long)r->id, r->n, (unsigned long long)r->account, err_name(e),
-             kept == ERR_OK ? "" : " (not noted)");
+             ends ? ", given up" : ", later", kept == ERR_OK ? "" : " (not noted)");
+}
+
+#define DONE_PAGE 32 /* rows of one commit: they are on a fiber's stack */
+
+/* They are in their accounts: the rows end, and who asked for it hears of it. */
+static enum err rows_done(struct deliver_ctx *d, const struct queue_message *q,
+                          const struct queue_recipient *const *rows, size_t n)
+{
+    struct queue_result results[DONE_PAGE];
+    struct bounce_item items[DONE_PAGE];
+    enum err first = ERR_OK;
+    for (size_t at = 0; at < n; at += DONE_PAGE) {
+        size_t count = MIN(n - at, (size_t)DONE_PAGE), told = 0;
+        for (size_t i = 0; i < count; i++) {
+            const struct queue_recipient *r = rows[at + i];
+            results[i] = (struct queue_result){.n = r->n};
+            if (r->notify & NOTIFY_SUCCESS)
+                items[told++] = (struct bounce_item){.row = r, .action = DSN_DELIVERED};
+        }
+        enum err e = bounce_settle(d, q, QUEUE_LOCAL, 0, results, count, items, told);
+        if (first == ERR_OK && e != ERR_CONFLICT && e != ERR_NOT_FOUND) /* ended already is fine */
+            first = e;
+    }
+    return first;
 }
 
 struct spread {
@@ -249,7 +284,7 @@ struct spread {
     const struct queue_message *q;
     const struct queue_recipient *rows;
     size_t n, next, ndone;
-    uint32_t *done; /* rows that are at their end */
+    const struct queue_recipient **done; /* rows that are at their end */
     str mime;
 };
 
@@ -265,9 +300,9 @@ static void spread_work(void *arg)
             continue;
         enum err e = put_row(s->d, s->q, r, s->mime);
         if (e == ERR_OK)
-            s->done[s->ndone++] = r->n;
+            s->done[s->ndone++] = r;
         else if (e != ERR_CANCELED)
-            row_failed(s->d, r, e);
+            row_failed(s->d, s->q, r, e);
     }
 }
 
@@ -283,15 +318,27 @@ static enum err spread(struct spread *s)
         fiber_group_join(&group);
     if (!s->ndone)
         return ERR_OK;
-    return queue_finish(accounts_store(s->d->accounts), s->q->id, s->done, s->ndone);
+    return rows_done(s->d, s->q, s->done, s->ndone);
+}
+
+void deliver_rows(struct deliver_ctx *d, const struct queue_message *q,
+                  const struct queue_recipient *rows, size_t n, str mime)
+{
+    ARENA_AUTO struct arena arena = ARENA_INIT(1 << 20);
+    const struct queue_recipient **done = ARENA_ARRAY(&arena, const struct queue_recipient *, n);
+    if (!done)
+        return; /* deliver_recover() does it */
+    struct spread s = {.d = d, .q = q, .rows = rows, .n = n, .done = done, .mime = mime};
+    enum err e = spread(&s);
+    if (e != ERR_OK)
+        LOG_WARN("deliver", "queue=%llu error=%s, later", (unsigned long long)q->id, err_name(e));
 }
 
 static enum err deliver_by_queue(struct plan *p)
 {
     struct queue_recipient *rows = ARENA_ARRAY(&p->arena, struct queue_recipient, p->n);
-    uint32_t *done = ARENA_ARRAY(&p->arena, uint32_t, p->n);
     struct queue_message q;
-    if (!rows || !done)
+    if (!rows)
         return ERR_NOMEM;
     for (size_t i = 0; i < p->n; i++) {
         const struct target *t = &p->targets[i];
@@ -308,12 +355,15 @@ static enum err deliver_by_queue(struct plan *p)
     }
     TRY(queue_add(accounts_store(p->d->accounts), p->e, rows, p->n, &q));
     /* From here on it is durable and accepted; what fails below is done by deliver_recover(). */
-    struct spread s = {
-        .d = p->d, .q = &q, .rows = rows, .n = p->n, .done = done, .mime = p->e->mime};
-    enum err e = spread(&s);
-    if (e != ERR_OK)
-        LOG_WARN("deliver", "queue=%llx error=%s, later", (unsigned long long)q.id, err_name(e));
+    deliver_rows(p->d, &q, rows, p->n, p->e->mime);
     return ERR_OK;
+}
+
+/* One commit in the only account, unless somebody wants to hear that it is there. */
+static bool is_direct(const struct plan *p)
+{
+    const struct target *t = &p->targets[0];
+    return p->n == 1 && t->account && !(p->e->recipients[t->recipient].notify & NOTIFY_SUCCESS);
 }
 
 /* ---- the whole ---- */
@@ -328,7 +378,7 @@ static enum err deliver(struct plan *p, struct deliver_result *out)
     drop_loops(p, out);
     if (p->n == 0)
         return ERR_OK; /* each has its reason */
-    if (p->n > 1 || !p->targets[0].account)
+    if (!is_direct(p))
         return deliver_by_queue(p);
     enum err e = deliver_directly(p);
     for (size_t i = 0; i < p->e->nrecipients; i++)
@@ -363,14 +413,13 @@ static enum err account_exists(struct deliver_ctx *d, uint64_t id)
 static enum err recover_row(struct deliver_ctx *d, const struct queue_message *q,
                             const struct queue_recipient *r, str mime)
 {
-    struct store *s = accounts_store(d->accounts);
     enum err e = account_exists(d, r->account);
     if (e == ERR_OK)
         e = put_row(d, q, r, mime);
     if (e == ERR_OK)
-        return queue_finish(s, q->id, &r->n, 1);
+        return rows_done(d, q, &r, 1);
     if (e != ERR_CANCELED)
-        row_failed(d, r, e);
+        row_failed(d, q, r, e);
     return e;
 }
 

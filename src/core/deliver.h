@@ -7,7 +7,7 @@
  *                           then at once one idempotent commit per account, each ending its rows;
  *                           what is left after a crash or an error is done by deliver_recover()
  *
- * A recipient that fails for good after the queue commit is HELD with the reason, never dropped.
+ * A recipient that fails for good after the queue commit goes back to the sender (core/bounce.h).
  */
 #ifndef CORE_DELIVER_H
 #define CORE_DELIVER_H
@@ -19,8 +19,11 @@
 struct deliver_ctx {
     struct accounts *accounts;
     struct directory *directory;
-    str host_name; /* unused where rows do not show it */
+    str host_name;       /* reports are from here */
+    uint64_t age_max_ms; /* a row is given up then; 0: 5 days */
 };
+struct queue_message;
+struct queue_recipient;
 
 /* The table's `deliver`. Resolves each recipient; decides; commits. Errors of single recipients are
  * in out->recipients; the result is not ERR_OK only when it stands for all of them. ERR_LOOP: a
@@ -31,6 +34,10 @@ enum err deliver_envelope(struct deliver_ctx *d, const struct envelope *e,
 /* Delivers LOCAL queue rows that are due, of all shards, once. *left: LOCAL rows that remain. At
  * start, then from a background fiber. A failed row is tried again later, with growing pauses. */
 enum err deliver_recover(struct deliver_ctx *d, size_t *left) WAITS MUST;
+
+/* Delivers the LOCAL ones among rows that have just been queued. What fails waits in the queue. */
+void deliver_rows(struct deliver_ctx *d, const struct queue_message *q,
+                  const struct queue_recipient *rows, size_t n, str mime) WAITS;
 
 /* Header lines put before the message in this account. */
 void deliver_prefix(str sender, const str *delivered_to, size_t n, struct buf *out);

@@ -4,6 +4,7 @@
  */
 #include "core/directory.h"
 #include "core/directory_rows.h"
+#include "core/transport.h"
 #include "format/addr.h"
 
 #include <assert.h>
@@ -95,7 +96,8 @@ struct walk {
     struct arena *a;
     struct resolution_target *targets;
     size_t ntargets, cap;
-    str *seen; /* addresses already followed */
+    bool split; /* one is an unknown user of a domain that has users elsewhere too */
+    str *seen;  /* addresses already followed */
     size_t nseen, seen_cap;
 };
 
@@ -188,6 +190,10 @@ static enum err walk_address(struct walk *w, str address, unsigned depth)
     enum err e = entry_for(w, address, &entry);
     if (e == ERR_NO_DOMAIN)
         return walk_target(w, 0, address);
+    if (e == ERR_NO_USER && transport_split(w->d, domain_of(address)) == ERR_OK) {
+        w->split = true;
+        return walk_target(w, 0, address);
+    }
     TRY(e);
     if (entry.flags & ADDRESS_SEND_ONLY)
         return ERR_DENIED;
@@ -223,7 +229,7 @@ enum err directory_resolve(struct directory *d, str address, struct arena *a,
         return ERR_LOOP; /* aliases that lead only to one another: nobody would get the message */
     out->targets = w.targets;
     out->ntargets = w.ntargets;
-    out->here = !(w.ntargets == 1 && w.targets[0].account == 0 &&
+    out->here = w.split || !(w.ntargets == 1 && w.targets[0].account == 0 &&
                   str_eq(w.targets[0].address, out->address));
     /* RFC 5321 2.4: the local part belongs to its host, upper and lower case included. */
     if (!out->here && !arena_dup(a, address, &w.targets[0].address))

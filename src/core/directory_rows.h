@@ -10,6 +10,7 @@
  *   'G' account id, address         → granted sender address (empty row)
  *   'M' entry                       → shared metadata of the server (metadata.c)
  *   'N'                             → next account id
+ *   'R' match, name                 → route row (core/transport.h)
  *   'S'                             → 32 secret bytes of this store
  */
 #ifndef CORE_DIRECTORY_ROWS_H
@@ -28,6 +29,7 @@ enum {
     DIR_SPACE_ACCOUNT = 'I',
     DIR_SPACE_METADATA = 'M',
     DIR_SPACE_NEXT = 'N',
+    DIR_SPACE_ROUTE = 'R',
     DIR_SPACE_SECRET = 'S'
 };
 

@@ -66,6 +66,7 @@ struct envelope {
     uint8_t ret;  /* 0 unset, 1 FULL, 2 HDRS */
     uint8_t body; /* 0 7BIT, 1 8BITMIME, 2 BINARYMIME */
     bool smtputf8, requiretls;
+    bool sender_failed;     /* its domain says that it is forged: no report goes there (accept-5) */
     uint8_t priority;       /* MT-PRIORITY + 9; 9 is normal; 0 unset */
     int64_t deliver_by;     /* wall seconds; 0 unset */
     bool deliver_by_notify; /* DELIVERBY mode N (else R) */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "core/forward.h"
 
 static enum err call_auth_password(void *ctx, const struct auth_attempt *at, str password,
                                    struct arena *arena, struct auth_grant *out)
@@ -50,7 +51,7 @@ enum err recipient_decide(struct house_local *h, const struct recipient_check *c
     ARENA_AUTO struct arena a = ARENA_INIT((size_t)1 << 20);
     struct resolution r;
     *out = (struct recipient_verdict){0};
-    enum err e = directory_resolve(&h->directory, c->address, &a, &r);
+    enum err e = forward_resolve(&h->directory, c->address, &a, &r);
     if (e != ERR_OK)
         return e == ERR_NOT_FOUND ? ERR_NO_USER : e;
     /* Rule wire-7: what is not ours needs a signed-in sender or a named relay entry. */
