@@ -328,6 +328,16 @@ void fetch_finish_item(struct fetch *f, const struct imap_gathered *g, struct bu
     imap_fetch_close(out);
 }
 
+void imap_fetch_told(struct imap *x, const struct imap_fetch *args, const struct set *uids)
+{
+    struct fetch f = {.x = x};
+    bool uid = x->uid;
+    x->uid = true; /* adds the UID */
+    if (plan(&f, args))
+        walk(&f, uids);
+    x->uid = uid;
+}
+
 void imap_cmd_fetch(struct imap *x, struct imap_cursor *c)
 {
     struct imap_fetch args;

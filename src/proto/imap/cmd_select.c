@@ -168,6 +168,7 @@ static void tell_one(struct imap *x, const struct mailbox_news *n)
         break;
     case MAILBOX_NEWS_EXISTS:
         buf_addf(out, "* %u EXISTS\r\n", n->count);
+        imap_notify_arrived(x, n->first_new);
         break;
     case MAILBOX_NEWS_FLAGS:
         if (m && n->row)

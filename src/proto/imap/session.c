@@ -144,9 +144,20 @@ static void end(struct imap *x)
 
 static void resume(void *arg);
 
+/* Something that may be told while no command runs. */
 static bool has_news(const struct imap *x)
 {
-    return x->selected && mailbox_session_has_news(&x->selected->view);
+    if (x->idling && x->selected && mailbox_session_has_news(&x->selected->view))
+        return true;
+    return imap_notify_has_news(x);
+}
+
+static void tell(struct imap *x)
+{
+    if (x->idling)
+        imap_tell_news(x, true);
+    if (x->notify && !x->closing)
+        imap_notify_tell(x);
 }
 
 static uint64_t quiet_until(const struct imap *x)
@@ -197,8 +208,7 @@ static enum err serve_next(struct imap *x)
 static bool serve(struct imap *x)
 {
     while (!x->closing && stream_error(x->stream) == ERR_OK) {
-        if (x->idling || x->notify)
-            imap_tell_news(x, true);
+        tell(x);
         if (x->closing)
             return false;
         if (!stream_has_input(x->stream)) {
@@ -206,7 +216,7 @@ static bool serve(struct imap *x)
                 return false;
             if (park(x))
                 return true;
-            if (x->idling && has_news(x))
+            if ((x->idling || x->notify) && has_news(x))
                 continue;
         }
         if (serve_next(x) != ERR_OK)

@@ -225,5 +225,11 @@ enum err imap_metadata_tell(struct imap *x, const struct imap_listed *row, const
 void imap_search_end(struct imap *x);
 void imap_search_unselected(struct imap *x); /* $ and CONTEXT belong to the selected mailbox */
 void imap_notify_end(struct imap *x);
+/* NOTIFY (notify_tell.c): between two commands. arrived: EXISTS was told, these are new. */
+bool imap_notify_has_news(const struct imap *x);
+void imap_notify_tell(struct imap *x) WAITS;
+void imap_notify_arrived(struct imap *x, uint32_t first_uid);
+/* Tells items of messages as FETCH does, with their UIDs, without an answer or a \Seen. */
+void imap_fetch_told(struct imap *x, const struct imap_fetch *args, const struct set *uids) WAITS;
 
 #endif
