@@ -6,11 +6,13 @@
  *
  *   load smtp|lmtp PORT CONNECTIONS MESSAGES SIZE RECIPIENT_FORMAT USERS
  *   load pop3 PORT CONNECTIONS ROUNDS USER_FORMAT PASSWORD USERS
- *   load login-pop3|login-imap|login-pop3s|login-imaps PORT CONNECTIONS ROUNDS USER_FORMAT PASSWORD
- * USERS load imap PORT CONNECTIONS ROUNDS USER_FORMAT PASSWORD USERS COMMAND load append PORT
- * CONNECTIONS MESSAGES USER_FORMAT PASSWORD USERS SIZE load idle-imap|idle-imaps PORT CONNECTIONS
- * USER_FORMAT PASSWORD USERS   (waits for its input's end) load visible PORT USER PASSWORD COUNT
- * SECONDS    (POP3: until COUNT messages are there)
+ *   load login-pop3|login-imap|login-pop3s|login-imaps PORT CONNECTIONS ROUNDS USER_FORMAT \
+ *        PASSWORD USERS
+ *   load imap PORT CONNECTIONS ROUNDS USER_FORMAT PASSWORD USERS COMMAND
+ *   load append PORT CONNECTIONS MESSAGES USER_FORMAT PASSWORD USERS SIZE
+ *   load idle-imap|idle-imaps PORT CONNECTIONS USER_FORMAT PASSWORD USERS
+ *        (waits for its input's end)
+ *   load visible PORT USER PASSWORD COUNT SECONDS    (POP3: until COUNT messages are there)
  *
  * A FORMAT has one %d, which counts from 1 to USERS.
  */

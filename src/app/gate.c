@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REFUSE_MS 5000 /* for a client that is one too many to take the reason */
+#define REFUSE_MS 5000    /* for a client that is one too many to take the reason */
 #define SOURCES_MAX 65536 /* addresses that are counted at the same time */
 
 /* The configuration as sessions use it; an old one lives until its last session ends. */

@@ -91,7 +91,7 @@ struct relay_fetched {
  * host's port 25 (doctor). Asked by the house for its operator only, so private addresses are not
  * refused. */
 enum relay_exchange_kind {
-    RELAY_EXCHANGE_DNS,    /* 2 bytes of length before the question and the answer (RFC 1035 4.2.2) */
+    RELAY_EXCHANGE_DNS,    /* 2 bytes of length before each (RFC 1035 4.2.2) */
     RELAY_EXCHANGE_BANNER, /* sends nothing (question is empty); the answer is the first line */
 };
 #define RELAY_EXCHANGE_MAX 65535 /* bytes of question and answer */
