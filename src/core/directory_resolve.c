@@ -230,7 +230,7 @@ enum err directory_resolve(struct directory *d, str address, struct arena *a,
     out->targets = w.targets;
     out->ntargets = w.ntargets;
     out->here = w.split || !(w.ntargets == 1 && w.targets[0].account == 0 &&
-                  str_eq(w.targets[0].address, out->address));
+                             str_eq(w.targets[0].address, out->address));
     /* RFC 5321 2.4: the local part belongs to its host, upper and lower case included. */
     if (!out->here && !arena_dup(a, address, &w.targets[0].address))
         return ERR_LIMIT;
