@@ -2,6 +2,7 @@
 #include "app/config.h"
 
 #include "app/json.h"
+#include "app/mail_policy.h"
 #include "base/log.h"
 #include "base/num.h"
 
@@ -300,6 +301,15 @@ static enum err take_line(struct parse *p, str line)
 static const str levels[] = {STR_INIT("debug"), STR_INIT("info"), STR_INIT("warn"),
                              STR_INIT("error")};
 
+static enum err check_policy(struct parse *p)
+{
+    struct smtp_policy policy;
+    const char *bad;
+    str word;
+    enum err e = mail_policy_of(p->config, &policy, &bad, &word);
+    return e == ERR_INVALID ? wrong(p, bad, word, "") : e;
+}
+
 static enum err check_whole(struct parse *p)
 {
     const struct config *c = p->config;
@@ -319,7 +329,7 @@ static enum err check_whole(struct parse *p)
         return wrong(p, "server.gates and server.house_threads are at most 64", STR_NONE, "");
     if (c->store_reserve_percent > 50)
         return wrong(p, "store.reserve_percent is at most 50", STR_NONE, "");
-    return ERR_OK;
+    return check_policy(p);
 }
 
 static void take_defaults(struct config *c)

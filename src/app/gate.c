@@ -4,6 +4,7 @@
  * connection. It knows the house as a table of calls (gate_house.c) and the parent as a link.
  */
 #include "app/gate_house.h"
+#include "app/mail_policy.h"
 #include "app/relay_peer.h"
 #include "app/roles.h"
 #include "base/log.h"
@@ -85,6 +86,10 @@ static struct gate_config *gate_config_of(struct config *c)
         .xclients = c->smtp_xclients.items,
         .nxclients = c->smtp_xclients.count,
     };
+    const char *bad;
+    str word;
+    if (mail_policy_of(c, &g->smtp.policy, &bad, &word) != ERR_OK)
+        return NULL;
     g->pop3 = (struct pop3_config){
         .hostname = c->server_hostname,
         .errors_max = (uint32_t)c->pop3_errors_max,
@@ -255,7 +260,8 @@ static enum err socket_open(struct gate *g, uint32_t number, enum listener_kind 
     k->gate = g;
     k->kind = kind;
     k->fd = fd;
-    k->smtp = (struct smtp_listener){.kind = serve_rows[kind].smtp_kind,
+    k->smtp = (struct smtp_listener){.dns = &g->relay.table.dns,
+                                     .kind = serve_rows[kind].smtp_kind,
                                      .implicit_tls = row->implicit_tls,
                                      .config = &g->config->smtp,
                                      .house = &g->house.table,

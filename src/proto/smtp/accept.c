@@ -11,7 +11,7 @@
 #include "os/clock.h"
 #include "proto/smtp/session.h"
 
-#define TRACE_MAX 4096        /* bytes of the fields that we add */
+#define TRACE_MAX 65536       /* bytes of the fields that we add */
 #define FROM_ADDRESSES_MAX 10 /* in the From of a submission */
 
 /* What one walk over the header block found. */
@@ -161,6 +161,10 @@ static enum err fold(const enum err *results, size_t n)
 static void answer_one(struct smtp *x, enum err e, str recipient)
 {
     BUF_AUTO struct buf text = BUF_INIT(1024);
+    if (e != ERR_OK && x->t.refusal_code) {
+        smtp_say_str(x, x->t.refusal_code, x->t.refusal_status, x->t.refusal);
+        return;
+    }
     if (e != ERR_OK) {
         smtp_say_err(x, e);
         return;
@@ -189,11 +193,13 @@ static enum err hand_over(struct smtp *x, enum err *results)
     str content, sender;
     BUF_AUTO struct buf trace = BUF_INIT(TRACE_MAX), mime = BUF_INIT(MIME_COLD_MAX);
     BUF_AUTO struct buf from = BUF_INIT(1024);
+    smtp_content_end(x);
     TRY(spool_finish(&x->t.spool, &content));
     head_read(content, &head);
     if (head.received > SMTP_RECEIVED_MAX)
         return ERR_LOOP;
     TRY(from_check(x, &head));
+    TRY(smtp_judge(x, &trace)); /* our results stand above our Received (RFC 8601 5) */
     int64_t now = clock_wall_s();
     trace_received(x, now, &trace);
     trace_missing(x, &head, now, &trace);

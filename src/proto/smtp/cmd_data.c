@@ -23,6 +23,7 @@ static void spool_begin(struct smtp *x)
         return;
     spool_init(&x->t.spool, x->config->size_max);
     x->t.spooling = true;
+    smtp_judge_begin(x);
 }
 
 /* Reads to the final dot. False: the session is over (said where possible). */
@@ -37,7 +38,7 @@ static bool read_data(struct smtp *x)
         size_t before = in.len;
         enum smtp_data_step step = smtp_data_next(&d, &in, &span);
         if (step == SMTP_DATA_SPAN)
-            spool_add(&x->t.spool, span);
+            smtp_content(x, span);
         stream_skip(s, before - in.len);
         seen += before - in.len;
         if (step == SMTP_DATA_END)
@@ -101,7 +102,7 @@ static bool read_chunk(struct smtp *x, const struct smtp_bdat *b, bool discard)
                 refuse_newline(x, step);
                 return false;
             }
-            spool_add(&x->t.spool, in);
+            smtp_content(x, in);
         }
         stream_skip(x->stream, in.len);
     }

@@ -149,6 +149,8 @@ void smtp_cmd_rcpt(struct smtp *x, str args)
         smtp_say_fault(x, &fault);
         return;
     }
+    if (!smtp_source_may(x))
+        return;
     if (!recipient_room(x))
         return;
     if (!recipient_address(x, &r, &address)) {

@@ -6,6 +6,9 @@
 #ifndef PROTO_SMTP_SESSION_H
 #define PROTO_SMTP_SESSION_H
 
+#include "core/authres_filter.h"
+#include "core/dnsbl.h"
+#include "core/mail_auth.h"
 #include "core/spool.h"
 #include "format/smtp_data.h"
 #include "format/smtp_reply.h"
@@ -28,6 +31,13 @@ struct smtp_transaction {
     struct smtp_chunk chunk;
     struct spool spool;
     bool spooling;
+    struct mail_auth_facts facts;
+    struct mail_auth *auth; /* judges the message while it arrives; or NULL */
+    struct authres_filter filter;
+    bool filtering;
+    int refusal_code; /* set: this is answered instead of the error's own text */
+    const char *refusal_status;
+    str refusal;
     char id[SMTP_ID_MAX];
 };
 
@@ -45,7 +55,10 @@ struct smtp {
     bool closing;
     struct auth_grant who; /* account 0: nobody signed in */
     uint32_t errors, transactions;
-    bool relay_named; /* the peer has a relay entry */
+    bool relay_named;        /* the peer has a relay entry */
+    struct dnsbl *blocklist; /* or NULL */
+    uint64_t blocklist_deadline_ms;
+    bool blocklist_waited, listed;
 };
 
 /* Replies; they leave when the client waits for them. */
@@ -63,7 +76,7 @@ bool smtp_line_ends_well(struct smtp *x, str line, bool crlf) WAITS;
 /* What the peer may do follows from its address; then the greeting. */
 void smtp_greet(struct smtp *x) WAITS;
 /* Ends the transaction, if one is open. */
-void smtp_reset(struct smtp *x);
+void smtp_reset(struct smtp *x) WAITS;
 bool smtp_in_networks(const struct address *a, const struct smtp_network *nets, size_t n);
 /* What this listener announces, as SMTP_MAIL_ and SMTP_RCPT_ bits. */
 uint32_t smtp_mail_offered(const struct smtp *x);
@@ -76,5 +89,19 @@ typedef void smtp_command_fn(struct smtp *x, str args) WAITS;
 
 /* accept.c: the complete message goes to the house, and the client hears what became of it. */
 void smtp_accept(struct smtp *x) WAITS;
+
+/* judge.c: who is responsible for what comes from outside. */
+/* Asks the block lists about the peer, beside the session. */
+void smtp_source_ask(struct smtp *x) WAITS;
+/* Waits for them; false has answered. */
+bool smtp_source_may(struct smtp *x) WAITS;
+/* The content begins; comes in pieces; is complete: all of it goes through here into the spool. */
+void smtp_judge_begin(struct smtp *x);
+void smtp_content(struct smtp *x, str bytes);
+void smtp_content_end(struct smtp *x);
+/* The verdict: appends to the trace, marks recipients for Junk, or an error with the refusal set.
+ */
+enum err smtp_judge(struct smtp *x, struct buf *trace) WAITS MUST;
+void smtp_judge_free(struct smtp *x) WAITS;
 
 #endif

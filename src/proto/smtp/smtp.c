@@ -80,6 +80,7 @@ void smtp_say_last(struct smtp *x, enum err e)
 
 void smtp_reset(struct smtp *x)
 {
+    smtp_judge_free(x);
     if (x->t.spooling)
         spool_free(&x->t.spool);
     x->t = (struct smtp_transaction){0};
@@ -218,6 +219,7 @@ void smtp_greet(struct smtp *x)
     x->relay_named = smtp_in_networks(peer, x->config->relays, x->config->nrelays);
     stream_writef(x->stream, "220 %.*s %s Posthouse\r\n", STR_ARG(x->config->hostname),
                   x->listener->kind == SMTP_LMTP ? "LMTP" : "ESMTP");
+    smtp_source_ask(x);
 }
 
 static bool begin(struct smtp *x)
@@ -246,6 +248,7 @@ void smtp_serve(struct stream *s, const struct smtp_listener *l)
     if (begin(&x))
         serve_commands(&x);
     smtp_reset(&x);
+    dnsbl_free(x.blocklist);
     arena_free(&x.transaction);
     arena_free(&x.connection);
     enum err e = stream_flush(s);

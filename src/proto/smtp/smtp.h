@@ -7,6 +7,7 @@
 #define PROTO_SMTP_SMTP_H
 
 #include "core/house.h"
+#include "core/mail_auth.h"
 #include "net/limit.h"
 #include "net/tls.h"
 
@@ -16,6 +17,26 @@ enum smtp_kind { SMTP_MX, SMTP_SUBMISSION, SMTP_LMTP };
 struct smtp_network {
     struct address address;
     unsigned bits;
+};
+
+/* What is done about mail from outside (core/mail_auth.h). */
+struct smtp_domain_policy {
+    str domain;                 /* of recipients */
+    enum mail_disposition most; /* MAIL_ACCEPT: only the field is added */
+};
+struct smtp_policy {
+    bool verify;
+    uint64_t deadline_ms; /* for the DNS, from the end of the message */
+    enum mail_disposition on_reject, on_quarantine, on_spf_fail;
+    bool defer_temporary; /* 451 when the DNS does not answer; else it is only noted */
+    const struct smtp_domain_policy *domains;
+    size_t ndomains;
+    const str *trusted_sealers;
+    size_t ntrusted_sealers;
+    const str *blocklists;
+    size_t nblocklists;
+    uint64_t blocklist_deadline_ms;
+    bool blocklist_tags; /* listed sources go to Junk; else they are refused */
 };
 
 struct smtp_config {
@@ -36,6 +57,7 @@ struct smtp_config {
     size_t nproxies;
     const struct smtp_network *xclients; /* may use XCLIENT */
     size_t nxclients;
+    struct smtp_policy policy;
 };
 
 struct smtp_listener {
@@ -43,6 +65,7 @@ struct smtp_listener {
     bool implicit_tls;
     const struct smtp_config *config; /* replaced on reload: read once per session */
     const struct house *house;
+    const struct dns *dns;  /* NULL: nothing is verified and no block list asked */
     struct tls_server *tls; /* NULL: no TLS is offered */
     const char *role_id;    /* distinguishes transaction ids of several gates; borrowed */
 };
