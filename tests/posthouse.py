@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -336,3 +337,38 @@ def wait_for(condition, what, seconds=20):
             return value
         time.sleep(0.02)
     raise Failed(f"{what}: not within {seconds} s")
+
+
+def free_ports(n):
+    sockets = [socket.socket() for _ in range(n)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+class Newcomer:
+    """A folder and a user without rights; posthouse is on the path."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.user = []
+        shutil.copy(PROGRAM, os.path.join(folder, "posthouse"))
+        os.chmod(folder, 0o755)
+        if os.geteuid() == 0:
+            self.user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+            os.chown(folder, 65534, 65534)
+        self.env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "HOME": folder}
+
+    def do(self, line, ok=True, stdin=None):
+        done = subprocess.run([*self.user, "bash", "-c", line], cwd=self.folder, env=self.env,
+                              input=stdin, capture_output=True, text=True, timeout=60, check=False)
+        if ok:
+            check(done.returncode == 0, f"{line}: {done.returncode}: {done.stdout}{done.stderr}")
+        return done
+
+    def start(self, line):
+        return subprocess.Popen([*self.user, *shlex.split(line)], cwd=self.folder, env=self.env,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -58,6 +58,24 @@ enum err server_certificates(const struct config *c, struct arena *a, struct tls
     return ERR_OK;
 }
 
+/* Says which: each is tried alone. */
+static void name_bad_certificate(const struct config *c, const struct tls_certificate *certs,
+                                 size_t n, struct buf *error)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct tls_server *alone;
+        enum err e = tls_server_open(&certs[i], 1, &alone);
+        if (e == ERR_OK) {
+            tls_server_close(alone);
+            continue;
+        }
+        buf_addf(error, "tls.certificates: %.*s is not a certificate with its key.",
+                 STR_ARG(c->tls_certificates.items[i]));
+        return;
+    }
+    buf_add_c(error, "tls.certificates: not valid together (see the log).");
+}
+
 static enum err open_tls(struct server *s, struct buf *error)
 {
     ARENA_AUTO struct arena arena = ARENA_INIT(16777216);
@@ -70,7 +88,7 @@ static enum err open_tls(struct server *s, struct buf *error)
         return ERR_OK;
     enum err e = tls_server_open(certs, n, &s->tls);
     if (e != ERR_OK)
-        buf_add_c(error, "tls.certificates: a certificate or its key is not valid (see the log).");
+        name_bad_certificate(&s->config, certs, n, error);
     for (size_t i = 0; i < n; i++)
         explicit_bzero((char *)(uintptr_t)certs[i].key_pem.data, certs[i].key_pem.len);
     return e;
