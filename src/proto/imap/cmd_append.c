@@ -8,13 +8,11 @@
 
 #include "base/num.h"
 #include "core/spool.h"
-#include "format/imap_url.h"
 #include "format/mime_cold.h"
 #include "os/offload.h"
-#include "proto/imap/fetch.h"
+#include "proto/imap/url.h"
 
 #define PARSE_INLINE_MAX 262144 /* larger messages are parsed on the offload pool */
-#define URL_PIECE_MAX 65536
 
 struct part {
     struct spool spool;
@@ -125,57 +123,6 @@ static void next_text(struct append *a, struct imap_cursor *c)
 
 /* ---- CATENATE URLs ---- */
 
-static bool url_piece(void *arg, str piece)
-{
-    spool_add(arg, piece);
-    return true;
-}
-
-static bool url_section(struct imap *x, str text, struct imap_section *out)
-{
-    if (str_empty(text))
-        return true;
-    str whole = arena_fmt(&x->scratch, "[%.*s]", STR_ARG(text));
-    struct imap_cursor c = imap_cursor_of(whole, &x->scratch, true);
-    return imap_take_section(&c, out) && imap_end(&c);
-}
-
-static enum err url_text(struct append *a, struct part *p, struct imap_place *place,
-                         const struct imap_url *url)
-{
-    struct message_cold cold;
-    struct mime_cold mime;
-    struct imap_section section = {0};
-    struct mailbox_view *view;
-    BUF_AUTO struct buf raw = BUF_INIT(STORE_VALUE_MAX);
-    if (!url_section(a->x, url->section, &section))
-        return ERR_SYNTAX;
-    TRY(view_open(place->account, place->mailbox, &view));
-    const struct message_row *row = view_find(view, url->uid);
-    const struct mailbox *m = view_mailbox(view);
-    uint64_t message = row ? row->message : 0;
-    bool valid = row && m && (!url->uidvalidity || url->uidvalidity == m->uidvalidity);
-    view_close(view);
-    if (!valid)
-        return ERR_NOT_FOUND;
-    TRY(message_cold(place->account, message, &raw, &cold));
-    TRY(mime_cold_decode(cold.mime, &mime));
-    struct fetch_text t = {
-        .account = place->account, .cold = &cold, .mime = &mime, .scratch = &a->x->scratch};
-    struct fetch_range r = fetch_section_range(&t, &section);
-    if (!r.exists)
-        return ERR_NOT_FOUND;
-    if (url->partial) {
-        uint64_t skip = MIN(url->offset, r.size);
-        r.offset += skip;
-        r.size = url->count ? MIN(r.size - skip, url->count) : r.size - skip;
-    }
-    for (uint64_t at = 0; at < r.size; at += URL_PIECE_MAX)
-        TRY(message_pieces(place->account, &cold, r.offset + at,
-                           MIN(r.size - at, (uint64_t)URL_PIECE_MAX), url_piece, &p->spool));
-    return p->spool.err;
-}
-
 static void take_url(struct append *a, struct part *p, str text)
 {
     struct imap_url url;
@@ -186,7 +133,7 @@ static void take_url(struct append *a, struct part *p, str text)
     if (e == ERR_OK)
         e = imap_place_find(a->x, url.mailbox, IMAP_RIGHT('r'), &place);
     if (e == ERR_OK)
-        e = url_text(a, p, &place, &url);
+        e = imap_url_spool(a->x, place.account, place.mailbox, &url, &p->spool);
     imap_place_close(&place);
     if (e != ERR_OK) {
         BUF_AUTO struct buf code = BUF_INIT(8192);
