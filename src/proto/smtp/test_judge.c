@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sessions on the port for servers, from a stranger's address, with a table of records as the DNS
+ * and a house that keeps what it is given.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/test_dns.h"
+#include "os/fiber.h"
+#include "os/file.h"
+#include "os/loop.h"
+#include "proto/smtp/smtp.h"
+
+#define OK(call) assert_int_equal((call), ERR_OK)
+
+static struct {
+    unsigned deliveries;
+    uint8_t hints[4];
+    char trace[65536], content[65536];
+} got;
+
+static enum err house_recipient(void *ctx, const struct recipient_check *c,
+                                struct recipient_verdict *out)
+{
+    *out = (struct recipient_verdict){.local = true};
+    return ERR_OK;
+}
+
+static enum err house_deliver(void *ctx, uint32_t home, const struct envelope *e,
+                              struct deliver_result *out)
+{
+    size_t n = e->size < sizeof(got.content) - 1 ? e->size : sizeof(got.content) - 1;
+    got.deliveries++;
+    snprintf(got.trace, sizeof(got.trace), "%.*s", STR_ARG(e->trace));
+    if (file_read_at(e->fd, 0, got.content, n, &n) != ERR_OK)
+        return ERR_IO;
+    got.content[n] = 0;
+    for (size_t i = 0; i < e->nrecipients; i++) {
+        out->recipients[i] = ERR_OK;
+        if (i < ARRAY_LEN(got.hints))
+            got.hints[i] = e->recipients[i].mailbox_hint;
+    }
+    return ERR_OK;
+}
+
+struct talk {
+    const char *zone, *peer, *says;
+    struct smtp_policy policy;
+    bool slow;
+    char answer[65536];
+    struct test_dns dns;
+};
+
+/* As slow as the DNS of somebody whose servers are gone. */
+static enum err never_answers(void *ctx, str name, enum dns_type type, struct arena *arena,
+                              struct dns_answer *out)
+{
+    return wait_until(deadline_in_ms(60000));
+}
+
+static void serve(struct talk *t, struct stream *s)
+{
+    struct house house = {.recipient_check = house_recipient, .deliver = house_deliver};
+    struct smtp_config config = {
+        .hostname = STR("mx.here.test"),
+        .size_max = 1 << 20,
+        .recipients_max = 10,
+        .transactions_max = 10,
+        .errors_max = 10,
+        .command_timeout_ms = 5000,
+        .data_timeout_ms = 5000,
+        .message_timeout_ms = 20000,
+        .policy = t->policy,
+    };
+    struct dns never = {.query = never_answers};
+    struct smtp_listener l = {.kind = SMTP_MX,
+                              .config = &config,
+                              .house = &house,
+                              .dns = t->slow ? &never : &t->dns.dns,
+                              .role_id = "t"};
+    struct address peer, local;
+    assert_true(address_parse(str_c(t->peer), &peer));
+    assert_true(address_parse(STR("192.0.2.25"), &local));
+    stream_set_peer(s, &peer, &local);
+    smtp_serve(s, &l);
+}
+
+struct ends {
+    struct talk *talk;
+    struct stream *server, *client;
+};
+
+static void server_fiber(void *arg)
+{
+    struct ends *e = arg;
+    serve(e->talk, e->server);
+}
+
+static void client_fiber(void *arg)
+{
+    struct ends *e = arg;
+    size_t n = 0;
+    stream_write(e->client, str_c(e->talk->says));
+    while (stream_fill(e->client, 0) == ERR_OK) {
+        str in = stream_buffered(e->client);
+        size_t take = in.len < sizeof(e->talk->answer) - 1 - n ? in.len : 0;
+        memcpy(e->talk->answer + n, in.data, take);
+        n += take;
+        stream_skip(e->client, in.len);
+    }
+    e->talk->answer[n] = 0;
+    stream_close(e->client);
+}
+
+static void run(struct talk *t)
+{
+    struct loop *loop;
+    struct fiber_group group;
+    struct ends e = {.talk = t};
+    int fds[2];
+    memset(&got, 0, sizeof(got));
+    test_dns_open(&t->dns, str_c(t->zone));
+    OK(loop_open(&loop, &(struct loop_options){.name = "test"}));
+    OK(sock_pair(fds));
+    OK(stream_open(fds[0], &e.server));
+    OK(stream_open(fds[1], &e.client));
+    fiber_group_init(&group);
+    OK(fiber_start(&group, "server", server_fiber, &e));
+    OK(fiber_start(&group, "client", client_fiber, &e));
+    loop_run_until_idle(loop);
+    loop_close(loop);
+}
+
+#define HAS(text, part)                                                                            \
+    do {                                                                                           \
+        if (!strstr((text), (part)))                                                               \
+            fail_msg("no \"%s\" in: %s", (part), (text));                                          \
+    } while (0)
+
+#define SESSION(content)                                                                           \
+    "EHLO client.test\r\nMAIL FROM:<a@author.test>\r\nRCPT TO:<one@here.test>\r\n"                 \
+    "RCPT TO:<two@soft.test>\r\nDATA\r\n" content "\r\n.\r\nQUIT\r\n"
+#define CONTENT "From: a@author.test\r\nSubject: x\r\n\r\nhello"
+#define REJECTING                                                                                  \
+    "_dmarc.author.test TXT v=DMARC1; p=reject\nauthor.test TXT v=spf1 ip4:198.51.100.1 -all\n"
+
+static struct talk talk_of(const char *zone, const char *peer, const char *says)
+{
+    return (struct talk){.zone = zone,
+                         .peer = peer,
+                         .says = says,
+                         .policy = {.verify = true,
+                                    .deadline_ms = 5000,
+                                    .on_reject = MAIL_REJECT,
+                                    .on_quarantine = MAIL_QUARANTINE,
+                                    .blocklist_deadline_ms = 5000}};
+}
+
+static void results_are_added(void **state)
+{
+    struct talk t = talk_of(REJECTING, "198.51.100.1", SESSION(CONTENT));
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+    HAS(got.trace,
+        "Authentication-Results: mx.here.test;\r\n\tspf=pass smtp.mailfrom=a@author.test");
+    HAS(got.trace, "dmarc=pass header.from=author.test");
+    assert_true(strncmp(got.trace, "Authentication-Results:", 23) == 0);
+    HAS(got.trace, "\r\nReceived: ");
+    assert_string_equal(got.content, CONTENT "\r\n");
+    assert_int_equal(got.hints[0], 0);
+}
+
+static void what_is_asked_to_be_rejected_is(void **state)
+{
+    struct talk t = talk_of(REJECTING, "203.0.113.5", SESSION(CONTENT));
+    run(&t);
+    assert_int_equal(got.deliveries, 0);
+    HAS(t.answer, "\r\n550 5.7.26 Not authenticated, and author.test asks to reject (DMARC)\r\n");
+    t = talk_of(REJECTING "author.test FAIL\n", "203.0.113.5", SESSION(CONTENT));
+    run(&t);
+    assert_int_equal(got.deliveries, 0);
+    HAS(t.answer, "\r\n451 4.7.0 DNS of author.test does not answer, try again later\r\n");
+}
+
+static void a_domain_may_be_milder(void **state)
+{
+    static const struct smtp_domain_policy soft[] = {{STR_INIT("soft.test"), MAIL_ACCEPT}};
+    struct talk t = talk_of(REJECTING, "203.0.113.5", SESSION(CONTENT));
+    t.policy.domains = soft;
+    t.policy.ndomains = 1;
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+    assert_int_equal(got.hints[0], 1); /* Junk, as not all could be refused */
+    assert_int_equal(got.hints[1], 0);
+    t = talk_of("_dmarc.author.test TXT v=DMARC1; p=quarantine\n", "203.0.113.5", SESSION(CONTENT));
+    run(&t);
+    assert_int_equal(got.hints[0], 1);
+    t.policy.on_quarantine = MAIL_ACCEPT;
+    run(&t);
+    assert_int_equal(got.hints[0], 0);
+    HAS(got.trace, "dmarc=fail");
+    t = talk_of("author.test TXT v=spf1 -all\n", "203.0.113.5", SESSION(CONTENT));
+    t.policy.on_spf_fail = MAIL_REJECT;
+    run(&t);
+    HAS(t.answer, "\r\n550 5.7.23 ");
+}
+
+static void forged_results_do_not_arrive(void **state)
+{
+    struct talk t =
+        talk_of("", "203.0.113.5",
+                SESSION("Authentication-Results: mx.here.test; dkim=pass\r\n"
+                        "Authentication-Results: mx.other.test; dkim=pass\r\n" CONTENT));
+    run(&t);
+    assert_string_equal(got.content,
+                        "Authentication-Results: mx.other.test; dkim=pass\r\n" CONTENT "\r\n");
+    HAS(got.trace, "dkim=none");
+    t.policy.verify = false;
+    run(&t);
+    assert_null(strstr(got.content, "mx.here.test"));
+    assert_null(strstr(got.trace, "Authentication-Results"));
+}
+
+static void a_dead_resolver_holds_nobody(void **state)
+{
+    struct talk t = talk_of("", "203.0.113.5", SESSION(CONTENT));
+    static const str lists[] = {STR_INIT("list.test")};
+    t.slow = true;
+    t.policy.deadline_ms = 300;
+    t.policy.blocklists = lists;
+    t.policy.nblocklists = 1;
+    t.policy.blocklist_deadline_ms = 200;
+    uint64_t begun = clock_mono_ms();
+    run(&t);
+    assert_true(clock_mono_ms() - begun < 4000);
+    assert_int_equal(got.deliveries, 1);
+    HAS(got.trace, "spf=temperror");
+    HAS(got.trace, "dmarc=temperror");
+    t.policy.defer_temporary = true;
+    run(&t);
+    assert_int_equal(got.deliveries, 0);
+    HAS(t.answer, "\r\n451 4.7.0 ");
+    /* The client goes in the middle: nothing stays behind. */
+    t.says =
+        "EHLO c.test\r\nMAIL FROM:<a@author.test>\r\nRCPT TO:<one@here.test>\r\nBDAT 5\r\nhello"
+        "RSET\r\nQUIT\r\n";
+    run(&t);
+    assert_int_equal(got.deliveries, 0);
+}
+
+static void listed_sources(void **state)
+{
+    static const str lists[] = {STR_INIT("a.test"), STR_INIT("b.test")};
+    const char *zone = "5.113.0.203.b.test A 127.0.0.2\n6.113.0.203.b.test A 127.255.255.254\n";
+    struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
+    t.policy.blocklists = lists;
+    t.policy.nblocklists = 2;
+    run(&t);
+    assert_int_equal(got.deliveries, 0);
+    HAS(t.answer, "550 5.7.1 203.0.113.5 is listed by b.test\r\n");
+    t.policy.blocklist_tags = true;
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+    assert_int_equal(got.hints[0], 1);
+    t.peer = "203.0.113.6"; /* the list says that it does not answer us */
+    run(&t);
+    assert_int_equal(got.hints[0], 0);
+    t.peer = "203.0.113.7";
+    run(&t);
+    assert_int_equal(got.hints[0], 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(results_are_added),
+        cmocka_unit_test(what_is_asked_to_be_rejected_is),
+        cmocka_unit_test(a_domain_may_be_milder),
+        cmocka_unit_test(forged_results_do_not_arrive),
+        cmocka_unit_test(a_dead_resolver_holds_nobody),
+        cmocka_unit_test(listed_sources),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
