@@ -35,14 +35,25 @@ static enum err call_auth_external(void *ctx, const struct auth_attempt *at, str
     return auth_external(h->auth, at, arena, out);
 }
 
-/* Does the message still fit into the account? The account's head is asked, not the disk. */
+/* Does the message still fit into the account? Its row is read, not its view opened: this thread
+ * need not be the account's home, and a second view would follow every delivery there. */
 static enum err quota_ask(struct house_local *h, uint64_t id, uint64_t size)
 {
-    struct account *account;
-    TRY(account_open(h->accounts, id, &account));
-    enum err e = account_quota_check(account, size, 1);
-    account_close(account);
-    return e;
+    ARENA_AUTO struct arena a = ARENA_INIT(16384);
+    BUF_AUTO struct buf row = BUF_INIT(STORE_VALUE_MAX);
+    struct account_entry e;
+    struct head_row head;
+    TRY(directory_account_get(&h->directory, id, &a, &e));
+    if (!e.quota_bytes && !e.quota_messages)
+        return ERR_OK;
+    struct store_key key = key_head();
+    enum err err = store_get(h->directory.store, id, key_str(&key), &row);
+    if (err != ERR_OK)
+        return err == ERR_NOT_FOUND ? ERR_OK : err; /* nothing there yet */
+    TRY(head_decode(buf_str(&row), &head));
+    if (e.quota_bytes && (head.bytes >= e.quota_bytes || size > e.quota_bytes - head.bytes))
+        return ERR_QUOTA;
+    return e.quota_messages && head.messages >= e.quota_messages ? ERR_QUOTA : ERR_OK;
 }
 
 enum err recipient_decide(struct house_local *h, const struct recipient_check *c,
