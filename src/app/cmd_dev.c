@@ -8,6 +8,7 @@
 #include "app/parent.h"
 #include "app/server.h"
 #include "base/num.h"
+#include "os/clock.h"
 #include "os/file.h"
 #include "os/user.h"
 
@@ -259,6 +260,7 @@ enum err local_dev(struct command_run *r)
     struct dev d = {.run = r, .server = ARENA_NEW(&r->arena, struct server)};
     if (!d.server)
         return ERR_NOMEM;
+    clock_allow_offset(); /* rule wire-8: the suite runs in 2038 and 2106 */
     tls_init();
     server_init(d.server);
     d.server->stay_who_we_are = true;

@@ -293,14 +293,14 @@ static enum err tell_gate(struct parent *p, struct child *gate, int config, int 
     return e;
 }
 
-static enum err reload_tls(struct server *s, const struct tls_certificate *certs, size_t n,
-                           struct buf *text)
+static enum err reload_tls(struct server *s, const struct config *next,
+                           const struct tls_certificate *certs, size_t n, struct buf *text)
 {
     if (n == 0)
         return ERR_OK;
     enum err e = s->tls ? tls_server_reload(s->tls, certs, n) : tls_server_open(certs, n, &s->tls);
     if (e != ERR_OK)
-        buf_add_c(text, "tls.certificates: a certificate or its key is not valid (see the log).");
+        server_name_bad_certificate(next, certs, n, text);
     return e;
 }
 
@@ -332,7 +332,7 @@ static enum err reload_with(struct parent *p, struct config *next, struct buf *t
     if (!certs)
         return ERR_NOMEM;
     TRY(server_certificates(next, &arena, certs, CERTIFICATES_MAX, &n, text));
-    TRY(reload_tls(s, certs, n, text));
+    TRY(reload_tls(s, next, certs, n, text));
     BUF_AUTO struct buf restart = BUF_INIT(65536);
     config_restart_changes(&s->config, next, &restart);
     struct config old = s->config;

@@ -58,8 +58,8 @@ enum err server_certificates(const struct config *c, struct arena *a, struct tls
     return ERR_OK;
 }
 
-/* Says which: each is tried alone. */
-static void name_bad_certificate(const struct config *c, const struct tls_certificate *certs,
+/* Each is tried alone. */
+void server_name_bad_certificate(const struct config *c, const struct tls_certificate *certs,
                                  size_t n, struct buf *error)
 {
     for (size_t i = 0; i < n; i++) {
@@ -88,7 +88,7 @@ static enum err open_tls(struct server *s, struct buf *error)
         return ERR_OK;
     enum err e = tls_server_open(certs, n, &s->tls);
     if (e != ERR_OK)
-        name_bad_certificate(&s->config, certs, n, error);
+        server_name_bad_certificate(&s->config, certs, n, error);
     for (size_t i = 0; i < n; i++)
         explicit_bzero((char *)(uintptr_t)certs[i].key_pem.data, certs[i].key_pem.len);
     return e;

@@ -441,6 +441,7 @@ static void *load_thread(void *arg)
     return NULL;
 }
 
+/* rule: store-5. */
 static void backup_under_load(void **state)
 {
     char *dir = test_folder_new(), *to = path_of(dir, "backup"), *store = path_of(dir, "store");
@@ -515,6 +516,7 @@ static void cold_ranges_are_exact(void **state)
     test_folder_remove(dir);
 }
 
+/* rule: store-6. */
 static void compaction_frees_and_keeps(void **state)
 {
     char *dir = test_folder_new();
