@@ -215,14 +215,20 @@ static void derived_rows_can_be_dropped(void **state)
         .partition = ACCOUNT, .expect_version = STORE_ANY_VERSION, .ops = ops, .nops = 2};
     struct store_result r;
     BUF_AUTO struct buf nothing = BUF_INIT(256);
+    BUF_AUTO struct buf row = BUF_INIT(STORE_VALUE_MAX);
     world_open(&w);
     uint32_t inbox = mailbox_id(w.account, "INBOX");
     str first = STR("Message-ID: <1@x>\r\nSubject: s\r\n\r\n");
     str second = STR("Message-ID: <2@x>\r\nReferences: <1@x>\r\nSubject: Re: s\r\n\r\n");
     OK(add_text(w.account, inbox, first, 0, NULL, &added, &result));
-    /* Every commit says what it changed: here nothing that a client sees. */
-    struct store_key change = key_change(3);
-    change_encode_start(1, &nothing);
+    /* Every commit says what it changed: here nothing that a client sees. The nonce is the head's.
+     */
+    struct store_key last = key_change(2), change = key_change(3);
+    struct reader reader;
+    uint64_t nonce;
+    OK(store_get(w.store, ACCOUNT, key_str(&last), &row));
+    OK(change_decode_start(buf_str(&row), &reader, &nonce));
+    change_encode_start(nonce, &nothing);
     ops[1] =
         (struct store_op){.kind = STORE_PUT, .key = key_str(&change), .value = buf_str(&nothing)};
     OK(store_commit(w.store, &c, &r));
