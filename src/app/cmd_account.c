@@ -116,7 +116,7 @@ static bool list_one(void *arg, const struct account_entry *e)
     p->last = e->id;
     str local, domain;
     str_cut(e->address, '@', &local, &domain);
-    if (p->domain && !str_eq_nocase(domain, *p->domain))
+    if (e->state == ACCOUNT_OF_GROUP || (p->domain && !str_eq_nocase(domain, *p->domain)))
         return true;
     report_item(&p->run->report);
     show(&p->run->report, e);
@@ -272,18 +272,23 @@ static enum err remove_mailboxes(struct command_run *r, struct account *a) WAITS
     return mailbox_purge(a);
 }
 
+enum err command_remove_mail(struct command_run *r, uint64_t account)
+{
+    struct account *a;
+    TRY(account_open(r->admin->accounts, account, &a));
+    enum err e = remove_mailboxes(r, a);
+    account_close(a);
+    return e;
+}
+
 /* First nobody can reach it any more, then its mail goes. */
 enum err account_remove(struct command_run *r)
 {
     struct account_entry e;
     TRY(find(r, r->args[0], &e));
     enum err failure = directory_account_remove(r->admin->directory, e.id);
-    struct account *a = NULL;
     if (failure == ERR_OK)
-        failure = account_open(r->admin->accounts, e.id, &a);
-    if (failure == ERR_OK)
-        failure = remove_mailboxes(r, a);
-    account_close(a);
+        failure = command_remove_mail(r, e.id);
     if (failure != ERR_OK)
         return failed(r, failure, e.address);
     report_str(&r->report, "address", e.address);

@@ -3,6 +3,7 @@
  * Aliases and groups: addresses that lead to others.
  */
 #include "app/command.h"
+#include "core/acl.h"
 
 #define PAGE 200
 
@@ -53,11 +54,21 @@ static enum err get(struct command_run *r, str address, enum address_kind kind,
     return e == ERR_OK ? e : failed(r, e, name);
 }
 
+static str deliver_name(uint8_t flags)
+{
+    if (!(flags & ADDRESS_TO_MAILBOX))
+        return STR("members");
+    return flags & ADDRESS_TO_MEMBERS ? STR("both") : STR("mailbox");
+}
+
 static void show(struct report *r, const struct address_entry *e)
 {
     report_str(r, "address", e->address);
-    if (e->kind == ADDRESS_GROUP)
+    if (e->kind == ADDRESS_GROUP) {
         report_str(r, "name", e->name);
+        report_bool(r, "shared", e->account != 0);
+        report_str(r, "deliver", deliver_name(e->flags));
+    }
     report_bool(r, "send_only", e->flags & ADDRESS_SEND_ONLY);
     report_bool(r, "receive_only", e->flags & ADDRESS_RECEIVE_ONLY);
     report_strs(r, e->kind == ADDRESS_GROUP ? "members" : "targets", e->targets, e->ntargets);
@@ -158,7 +169,97 @@ enum err group_show(struct command_run *r)
     return ERR_OK;
 }
 
-enum err group_remove(struct command_run *r) { return remove_one(r, ADDRESS_GROUP, "group"); }
+/* Its shared mailboxes go with it. */
+enum err group_remove(struct command_run *r)
+{
+    struct address_entry e;
+    TRY(get(r, r->args[0], ADDRESS_GROUP, &e));
+    TRY(remove_one(r, ADDRESS_GROUP, "group"));
+    return e.account ? command_remove_mail(r, e.account) : ERR_OK;
+}
+
+/* ---- shared mailboxes ---- */
+
+#define MEMBER_RIGHTS "lrswipkxte" /* all but to administer */
+
+struct sharing {
+    str mailbox;
+    uint8_t to;
+    uint32_t rights;
+};
+
+static enum err take_sharing(struct command_run *r, const struct address_entry *e,
+                             struct sharing *out)
+{
+    const str *mailbox = command_option(r, "mailbox");
+    const str *deliver = command_option(r, "deliver");
+    const str *rights = command_option(r, "rights");
+    out->mailbox = mailbox ? *mailbox : STR("INBOX");
+    out->to = mailbox ? e->flags & (ADDRESS_TO_MAILBOX | ADDRESS_TO_MEMBERS) : ADDRESS_TO_MAILBOX;
+    if (deliver && str_eq(*deliver, STR("mailbox")))
+        out->to = ADDRESS_TO_MAILBOX;
+    else if (deliver && str_eq(*deliver, STR("both")))
+        out->to = ADDRESS_TO_MAILBOX | ADDRESS_TO_MEMBERS;
+    else if (deliver && str_eq(*deliver, STR("members")))
+        out->to = 0;
+    else if (deliver)
+        return command_fail(r, ERR_INVALID, "--deliver is mailbox, members or both.");
+    if (!acl_rights_parse(rights ? *rights : STR(MEMBER_RIGHTS), &out->rights))
+        return command_fail(r, ERR_INVALID, "--rights are letters of %s.", ACL_RIGHTS);
+    return ERR_OK;
+}
+
+static enum err share_mailbox(struct command_run *r, struct account *a, str name,
+                              const struct acl_entry *who, uint32_t rights) WAITS
+{
+    uint32_t id = 0;
+    bool inbox = str_eq_nocase(name, STR("INBOX"));
+    enum err e = mailbox_create(a, name, inbox ? ROLE_INBOX : ROLE_NONE, &id);
+    BUF_AUTO struct buf normal_name = BUF_INIT(4 * MAILBOX_PATH_MAX);
+    if (e != ERR_OK && e != ERR_EXISTS)
+        return e;
+    TRY(mailbox_name_normalize(name, &normal_name));
+    const struct mailbox *m = mailbox_find(a, buf_str(&normal_name));
+    if (!m)
+        return ERR_NOT_FOUND;
+    return acl_set(r->admin->directory, a, m->id, who, ACL_REPLACE, rights);
+}
+
+/* The rights first, then the delivery: mail never comes where nobody can see it. */
+static enum err share(struct command_run *r, const struct address_entry *e,
+                      const struct sharing *s) WAITS
+{
+    struct acl_entry who = {.kind = ACL_GROUP, .address = e->address};
+    uint8_t before = e->flags & (ADDRESS_TO_MAILBOX | ADDRESS_TO_MEMBERS);
+    uint64_t id;
+    struct account *a;
+    TRY(directory_group_share(r->admin->directory, e->address, before, &id));
+    TRY(account_open(r->admin->accounts, id, &a));
+    enum err failure = share_mailbox(r, a, s->mailbox, &who, s->rights);
+    if (failure == ERR_OK && (s->to & ADDRESS_TO_MAILBOX) && !mailbox_find(a, STR("INBOX")))
+        failure = share_mailbox(r, a, STR("INBOX"), &who, s->rights);
+    account_close(a);
+    TRY(failure);
+    return directory_group_share(r->admin->directory, e->address, s->to, &id);
+}
+
+enum err group_share(struct command_run *r)
+{
+    struct address_entry e;
+    struct sharing s;
+    TRY(get(r, r->args[0], ADDRESS_GROUP, &e));
+    TRY(take_sharing(r, &e, &s));
+    enum err failure = share(r, &e, &s);
+    if (failure != ERR_OK)
+        return command_fail(r, failure, "Sharing %.*s of %.*s: %s.", STR_ARG(s.mailbox),
+                            STR_ARG(e.address), err_text(failure));
+    report_str(&r->report, "address", e.address);
+    report_str(&r->report, "mailbox", s.mailbox);
+    report_str(&r->report, "deliver", deliver_name(s.to));
+    report_say(&r->report, "The members of %.*s share the mailbox Shared/%.*s/%.*s.",
+               STR_ARG(e.address), STR_ARG(e.address), STR_ARG(s.mailbox));
+    return ERR_OK;
+}
 
 static bool contains(const str *list, size_t n, str what)
 {

@@ -53,6 +53,9 @@ struct command_row {
 extern const struct command_row command_rows[];
 extern const size_t command_rows_count;
 
+/* Removes all mail of an account that nobody can reach any more (cmd_account.c). */
+enum err command_remove_mail(struct command_run *r, uint64_t account) WAITS MUST;
+
 #define COMMAND(name, sub, fn, ...) command_fn fn;
 #include "app/commands.def"
 #undef COMMAND

@@ -176,6 +176,18 @@ enum err acl_identifier_parse(struct directory *d, str text, struct arena *a, st
     return ERR_OK;
 }
 
+bool acl_rights_parse(str letters, uint32_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < letters.len; i++) {
+        size_t bit = str_find_char(STR(ACL_RIGHTS), letters.data[i]);
+        if (bit == STR_NPOS)
+            return false;
+        *out |= 1u << bit;
+    }
+    return letters.len > 0;
+}
+
 void acl_identifier_render(const struct acl_entry *e, struct buf *out)
 {
     if (e->negative)

@@ -61,6 +61,7 @@ enum err acl_rights(struct directory *d, const struct acl *acl, struct acl_who *
 /* An identifier as a client writes it. ERR_NOT_FOUND: no such account or group. */
 enum err acl_identifier_parse(struct directory *d, str text, struct arena *a,
                               struct acl_entry *out) WAITS MUST;
+bool acl_rights_parse(str letters, uint32_t *out); /* of ACL_RIGHTS, in any order */
 void acl_identifier_render(const struct acl_entry *e, struct buf *out);
 
 enum acl_how { ACL_REPLACE, ACL_ADD, ACL_REMOVE };

@@ -5,7 +5,10 @@
 #include "core/check_private.h"
 
 #include "base/num.h"
+#include "core/acl.h"
 #include "core/directory.h"
+#include "core/metadata.h"
+#include "core/urlkey.h"
 #include "format/mime_cold.h"
 
 #include <stdlib.h>
@@ -259,6 +262,56 @@ static void on_thread(void *arg, str key, str value)
         check_found(a->c, false, false, "unreadable thread row (derived)");
 }
 
+static bool box_exists(struct account_check *a, uint32_t id)
+{
+    for (size_t i = 0; i < box_count(a); i++)
+        if (boxes(a)[i].id == id && boxes(a)[i].has_row)
+            return true;
+    return false;
+}
+
+static void on_acl(void *arg, str key, str value)
+{
+    struct account_check *a = arg;
+    ARENA_AUTO struct arena arena = ARENA_INIT(1 << 20);
+    uint32_t id = 0;
+    struct acl acl;
+    if (key.len != 5 || !key_u32(key, 1, &id) || acl_decode(value, &arena, &acl) != ERR_OK)
+        ROW(a, "unreadable list of rights, mailbox %u", id);
+    else if (!box_exists(a, id))
+        REF(a, "mailbox %u: rights in a mailbox that is not there", id);
+}
+
+static void on_metadata(void *arg, str key, str value)
+{
+    struct account_check *a = arg;
+    uint64_t owner = 0;
+    uint32_t id = 0;
+    str text;
+    if (key.len < 15 || !key_u64(key, 2, &owner) || !key_u32(key, 10, &id) ||
+        metadata_decode(value, &text) != ERR_OK)
+        ROW(a, "unreadable metadata, mailbox %u", id);
+    else if (owner == a->c->partition && id && !box_exists(a, id))
+        REF(a, "mailbox %u: metadata of a mailbox that is not there", id);
+}
+
+static void on_subscribed(void *arg, str key, str value)
+{
+    struct account_check *a = arg;
+    if (key.len != 13 || value.len != 2 || value.data[0] != SPACE_SUBSCRIBED)
+        ROW(a, "unreadable subscription to another's mailbox");
+}
+
+static void on_urlkey(void *arg, str key, str value)
+{
+    struct account_check *a = arg;
+    uint32_t id = 0;
+    if (key.len != 5 || !key_u32(key, 1, &id) || !urlkey_row_valid(value))
+        ROW(a, "unreadable key of signed URLs, mailbox %u", id);
+    else if (!box_exists(a, id))
+        REF(a, "mailbox %u: a key of a mailbox that is not there", id);
+}
+
 static void compare_box(struct account_check *a, const struct box_count *b)
 {
     const struct state_row *s = &b->state, *n = &b->counted;
@@ -341,6 +394,10 @@ static enum err check_rows(struct account_check *a)
         no_cold(a, places(a)[a->at].message);
     TRY(check_scan(c, SPACE_CHANGE, on_change, a));
     TRY(check_scan(c, SPACE_THREAD, on_thread, a));
+    TRY(check_scan(c, SPACE_ACL, on_acl, a));
+    TRY(check_scan(c, SPACE_METADATA, on_metadata, a));
+    TRY(check_scan(c, SPACE_SUBSCRIBED, on_subscribed, a));
+    TRY(check_scan(c, SPACE_URLKEY, on_urlkey, a));
     compare_totals(a);
     return check_owner(a);
 }
