@@ -73,7 +73,17 @@ struct half {
     struct fiber_group *group;
     const struct imap_config *config;
     struct imap_house house;
+    struct directory directory;
 };
+
+/* The fake's own account is none that a store could have. */
+static enum err sign_in(void *ctx, const struct auth_attempt *a, str password, struct arena *arena,
+                        struct auth_grant *out)
+{
+    enum err e = fake_auth_password(ctx, a, password, arena, out);
+    out->account = ACCOUNT;
+    return e;
+}
 
 static void house_half(void *arg)
 {
@@ -111,6 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     log_set_sink(silent);
     fake_house_init(&fake);
+    fake.table.auth_password = sign_in;
     struct imap_config config = {.hostname = STR("mail.example.test"),
                                  .errors_max = 30,
                                  .login_timeout_ms = 20,

@@ -22,6 +22,8 @@ struct talk {
     struct imap_house shared;
     char heard[HEARD_MAX];
     struct world world;
+    struct accounts *accounts; /* of the loop that runs now */
+    struct directory directory;
     struct stream *stream;
     struct fiber_group *group;
     int client, ended;
@@ -140,7 +142,8 @@ static void house_start(void *arg)
     struct session_handoff h = {.protocol = PROTOCOL_IMAP,
                                 .who = {.account = ACCOUNT, .address = STR("a@example.test")},
                                 .greeting = STR("0 OK in\r\n")};
-    t.shared = (struct imap_house){.accounts = t.world.accounts,
+    t.shared = (struct imap_house){.accounts = t.accounts,
+                                   .directory = &t.directory,
                                    .config = &t.config,
                                    .house = &t.house.table,
                                    .group = t.group};
@@ -155,12 +158,15 @@ static void house_says(str input, const char *wanted)
     OK(loop_open(&loop, &(struct loop_options){.name = "test", .slice_warn_ms = 10000}));
     fiber_group_init(&group);
     t.group = &group;
+    t.accounts = world_accounts(&t.world);
+    t.directory = (struct directory){t.world.store};
     t.stream = fake_connection(input, &t.client);
     t.ended = 0;
     OK(fiber_start(&group, "start", house_start, NULL));
     loop_run_until_idle(loop);
     assert_int_equal(t.ended, 1);
     fake_heard(t.client, t.heard, sizeof t.heard);
+    accounts_close(t.accounts);
     loop_close(loop);
     signs(got, sizeof got);
     if (strcmp(got, wanted) != 0)
