@@ -92,8 +92,11 @@ static void house_half(void *arg)
                                       .who = {.account = ACCOUNT, .address = STR("a@b.test")},
                                       .peer = *stream_peer(h->s),
                                       .greeting = STR("* OK\r\n")};
-    h->house = (struct imap_house){
-        .accounts = h->accounts, .config = h->config, .house = &fake.table, .group = h->group};
+    h->house = (struct imap_house){.accounts = h->accounts,
+                                   .directory = &h->directory,
+                                   .config = h->config,
+                                   .house = &fake.table,
+                                   .group = h->group};
     MUST_BE_OK(imap_start(h->s, &handoff, &h->house, NULL, NULL));
 }
 
@@ -106,6 +109,7 @@ static void house_run(struct stream *s, const struct imap_config *config)
     MUST_BE_OK(loop_open(&loop, &(struct loop_options){.name = "fuzz", .slice_warn_ms = 60000}));
     fiber_group_init(&group);
     h.accounts = mailbox_make(&store);
+    h.directory = (struct directory){store};
     MUST_BE_OK(fiber_start(&group, "start", house_half, &h));
     loop_run_until_idle(loop);
     accounts_close(h.accounts);
