@@ -242,7 +242,7 @@ static bool load_row(void *arg, const struct transport_row *r)
     return !l->failed;
 }
 
-static enum err refresh(struct transport *t) WAITS
+enum err transport_refresh(struct transport *t)
 {
     uint64_t version = store_version(t->directory->store, STORE_PARTITION_DIRECTORY);
     if (t->loaded && version == t->version)
@@ -379,10 +379,10 @@ enum err transport_choose(struct transport *t, str recipient, const struct envel
     str domain = domain_part(recipient), lower;
     struct charged who = {0};
     *out = (struct transport_choice){0};
-    TRY(refresh(t));
+    TRY(transport_refresh(t));
     if (t->by_sender) {
         TRY(who_sends(t, e, arena, &who));
-        TRY(refresh(t));
+        TRY(transport_refresh(t));
     }
     if (directory_normalise_domain(domain, arena, &lower) == ERR_OK)
         domain = lower;

@@ -58,6 +58,8 @@ enum err transport_split(struct directory *d, str domain) WAITS MUST;
 struct transport; /* one per thread */
 enum err transport_open(struct directory *d, struct transport **out) MUST;
 void transport_close(struct transport *t);
+/* Reads the rows when they have changed. */
+enum err transport_refresh(struct transport *t) WAITS MUST;
 struct transport_choice {
     enum transport_action action;
     struct relay_route route; /* of MX, SMTP, LMTP */
