@@ -20,6 +20,8 @@ static void show_recipient(struct report *r, const struct queue_recipient *q)
     report_u64(r, "attempts", q->attempts);
     report_time(r, "due", (int64_t)(q->due_ms / 1000));
     report_time(r, "last", (int64_t)(q->last_ms / 1000));
+    report_str(r, "status", q->last_status);
+    report_str(r, "host", q->last_host);
     report_str(r, "reply", q->last_reply);
     report_item_end(r);
 }
@@ -57,15 +59,32 @@ static bool list_one(void *arg, const struct queue_message *m,
     return true;
 }
 
-enum err queue_cmd_list(struct command_run *r)
+static enum err take_filter(struct command_run *r, struct queue_filter *f)
 {
     const str *sender = command_option(r, "sender"), *to = command_option(r, "recipient");
-    struct queue_filter f = {.sender = sender ? *sender : STR_NONE,
-                             .recipient = to ? *to : STR_NONE};
+    const str *state = command_option(r, "state"), *limit = command_option(r, "limit");
+    uint64_t n = 0;
+    *f = (struct queue_filter){.sender = sender ? *sender : STR_NONE,
+                               .recipient = to ? *to : STR_NONE};
+    for (unsigned i = QUEUE_LOCAL; state && i <= QUEUE_HELD; i++)
+        if (str_eq(*state, str_c(state_name(i))))
+            f->states = 1u << i;
+    if (state && !f->states)
+        return command_fail(r, ERR_INVALID, "--state is one of local, ready, active, held.");
+    if (limit && (!num_parse_u64(*limit, SIZE_MAX, &n) || n == 0))
+        return command_fail(r, ERR_INVALID, "--limit is a number from 1.");
+    f->limit = n;
+    return ERR_OK;
+}
+
+enum err queue_cmd_list(struct command_run *r)
+{
+    struct queue_filter f;
+    TRY(take_filter(r, &f));
     report_list(&r->report, "messages");
     do {
         TRY(queue_list(r->admin->directory->store, &f, list_one, r, &f.after));
-    } while (f.after != 0);
+    } while (f.after != 0 && !f.limit);
     report_list_end(&r->report);
     return ERR_OK;
 }
@@ -148,4 +167,87 @@ enum err queue_cmd_remove(struct command_run *r)
     TRY(take_id(r, &id, &n));
     enum err e = queue_remove(r->admin->directory->store, id, n, &changed);
     return say_changed(r, e, changed, "Removed");
+}
+
+/* ---- again, now ---- */
+
+struct retry {
+    struct store *store;
+    size_t changed;
+    enum err err;
+};
+
+static bool retry_one(void *arg, const struct queue_message *m,
+                      const struct queue_recipient *recipients, size_t n)
+{
+    struct retry *t = arg;
+    size_t changed = 0;
+    (void)recipients;
+    (void)n;
+    t->err = queue_retry(t->store, m->id, QUEUE_ALL, clock_wall_ms(), &changed);
+    if (t->err == ERR_NOT_FOUND) /* it has left meanwhile */
+        t->err = ERR_OK;
+    t->changed += changed;
+    return t->err == ERR_OK;
+}
+
+enum err queue_cmd_retry(struct command_run *r)
+{
+    struct retry t = {.store = r->admin->directory->store};
+    if (r->nargs > 0) {
+        uint64_t id;
+        uint32_t n;
+        TRY(take_id(r, &id, &n));
+        enum err e = queue_retry(t.store, id, n, clock_wall_ms(), &t.changed);
+        return say_changed(r, e, t.changed, "To be tried now");
+    }
+    struct queue_filter f;
+    TRY(take_filter(r, &f));
+    do {
+        TRY(queue_list(t.store, &f, retry_one, &t, &f.after));
+    } while (f.after != 0 && t.err == ERR_OK);
+    return say_changed(r, t.err, t.changed, "To be tried now");
+}
+
+/* ---- what has been tried ---- */
+
+static enum err trace_recipient(struct command_run *r, const struct queue_recipient *q)
+{
+    struct queue_attempt attempts[QUEUE_LOG_MAX];
+    size_t n = 0;
+    TRY(queue_attempts(r->admin->directory->store, q->id, q->n, &r->arena, attempts, &n));
+    for (size_t i = 0; i < n; i++) {
+        report_item(&r->report);
+        report_u64(&r->report, "n", q->n);
+        report_str(&r->report, "address", q->address);
+        report_u64(&r->report, "attempt", attempts[i].number);
+        report_time(&r->report, "at", (int64_t)(attempts[i].at_ms / 1000));
+        report_str(&r->report, "status", attempts[i].status);
+        report_str(&r->report, "host", attempts[i].host);
+        report_str(&r->report, "reply", attempts[i].reply);
+        report_item_end(&r->report);
+    }
+    return ERR_OK;
+}
+
+enum err queue_cmd_trace(struct command_run *r)
+{
+    uint64_t id;
+    uint32_t n;
+    struct queue_recipient *recipients;
+    struct queue_message m;
+    size_t count;
+    TRY(take_id(r, &id, &n));
+    enum err e = queue_get(r->admin->directory->store, id, &r->arena, &m);
+    if (e == ERR_OK)
+        e = queue_recipients(r->admin->directory->store, id, &r->arena, &recipients, &count);
+    if (e != ERR_OK)
+        return failed(r, e);
+    show_message(&r->report, &m, count);
+    report_list(&r->report, "attempts");
+    for (size_t i = 0; i < count; i++)
+        if (n == QUEUE_ALL || n == recipients[i].n)
+            TRY(trace_recipient(r, &recipients[i]));
+    report_list_end(&r->report);
+    return ERR_OK;
 }

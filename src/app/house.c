@@ -2,6 +2,7 @@
 #include "app/house.h"
 
 #include "app/house_control.h"
+#include "app/house_queue.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "os/file.h"
@@ -9,7 +10,6 @@
 
 #include <stdio.h>
 
-#define RECOVER_PAUSE_MS 5000
 #define OFFLOAD_THREADS 4
 
 /* ---- configuration ---- */
@@ -246,20 +246,6 @@ static enum err quota_of(void *ctx, uint64_t account, struct quota *out) WAITS
     return ERR_OK;
 }
 
-/* ---- background work ---- */
-
-/* What a crash left between the queue's commit and the accounts' (core/deliver.h). */
-static void recover(void *arg) WAITS
-{
-    struct house_thread *t = arg;
-    do {
-        size_t left = 0;
-        enum err e = deliver_recover(&t->deliver, &left);
-        if (e != ERR_OK && e != ERR_CANCELED)
-            LOG_WARN("house", "delivery of what waits failed: %s", err_text(e));
-    } while (wait_until(deadline_in_ms(RECOVER_PAUSE_MS)) == ERR_TIMEOUT);
-}
-
 /* ---- opening and closing ---- */
 
 static enum err thread_open(struct house_thread *t)
@@ -277,7 +263,8 @@ static enum err thread_open(struct house_thread *t)
                                  .period_ms = c->auth_period,
                                  .remember_ms = c->auth_remember};
     TRY(auth_open(&h->directory, &policy, &t->local.auth));
-    t->deliver = (struct deliver_ctx){t->accounts, &h->directory, c->server_hostname};
+    t->deliver = (struct deliver_ctx){
+        .accounts = t->accounts, .directory = &h->directory, .host_name = c->server_hostname};
     t->local.directory = h->directory;
     t->local.accounts = t->accounts;
     t->local.deliver = &t->deliver;
@@ -363,6 +350,7 @@ static enum err on_reload(void *ctx, struct ipc_house_reload_args *a, struct are
     TRY(house_config_load(buf_str(&text), &next));
     struct house_config *old = atomic_exchange(&h->config, next);
     config_log_level(&next->all);
+    house_queue_reload(h);
     house_config_drop(old);
     return ERR_OK;
 }
@@ -402,7 +390,7 @@ static void house_ready(void *arg) WAITS
     struct house_process *h = arg;
     enum err e = house_dev_accounts(h, h->server->accounts);
     if (e == ERR_OK)
-        e = fiber_start(&h->threads[0].group, "recover", recover, &h->threads[0]);
+        e = house_queue_start(h);
     if (e == ERR_OK)
         e = house_control_start(h);
     struct ipc_ready_results r;

@@ -35,6 +35,7 @@ struct quota_slot {
 };
 
 struct house_process;
+struct queue_schedule;
 /* The house's end of a link to a gate. */
 struct house_gate {
     struct ipc_link link;
@@ -55,8 +56,9 @@ struct house_thread {
     struct deliver_ctx deliver;
     struct house_local local;
     struct house table;
-    struct house_gate *gates; /* one per gate */
-    struct relay_peer relay;  /* its table is what goes out from this thread */
+    struct house_gate *gates;     /* one per gate */
+    struct queue_schedule *queue; /* NULL before it runs; house_queue.c */
+    struct relay_peer relay;      /* its table is what goes out from this thread */
     struct quota_slot quotas[QUOTA_CACHE_SLOTS];
     _Atomic size_t sessions;
     enum err opened;

@@ -334,6 +334,9 @@ void deliver_rows(struct deliver_ctx *d, const struct queue_message *q,
         LOG_WARN("deliver", "queue=%llu error=%s, later", (unsigned long long)q->id, err_name(e));
 }
 
+/* FUTURERELEASE (RFC 4865). */
+static bool is_held(const struct envelope *e) { return e->hold_until > clock_wall_s(); }
+
 static enum err deliver_by_queue(struct plan *p)
 {
     struct queue_recipient *rows = ARENA_ARRAY(&p->arena, struct queue_recipient, p->n);
@@ -355,15 +358,18 @@ static enum err deliver_by_queue(struct plan *p)
     }
     TRY(queue_add(accounts_store(p->d->accounts), p->e, rows, p->n, &q));
     /* From here on it is durable and accepted; what fails below is done by deliver_recover(). */
-    deliver_rows(p->d, &q, rows, p->n, p->e->mime);
+    if (!is_held(p->e))
+        deliver_rows(p->d, &q, rows, p->n, p->e->mime);
     return ERR_OK;
 }
 
-/* One commit in the only account, unless somebody wants to hear that it is there. */
+/* One commit in the only account, unless somebody wants to hear that it is there, or wants it
+ * later. */
 static bool is_direct(const struct plan *p)
 {
     const struct target *t = &p->targets[0];
-    return p->n == 1 && t->account && !(p->e->recipients[t->recipient].notify & NOTIFY_SUCCESS);
+    return p->n == 1 && t->account && !is_held(p->e) &&
+           !(p->e->recipients[t->recipient].notify & NOTIFY_SUCCESS);
 }
 
 /* ---- the whole ---- */

@@ -145,8 +145,7 @@ enum err queue_add(struct store *s, const struct envelope *e, struct queue_recip
         .envelope = *e,
     };
     for (size_t i = 0; i < n; i++) {
-        uint64_t hold =
-            e->hold_until > 0 && rs[i].state == QUEUE_READY ? (uint64_t)e->hold_until * 1000 : 0;
+        uint64_t hold = e->hold_until > 0 ? (uint64_t)e->hold_until * 1000 : 0;
         assert(rs[i].state >= QUEUE_LOCAL && rs[i].state <= QUEUE_ACTIVE);
         assert((rs[i].state == QUEUE_LOCAL) == (rs[i].account != 0));
         if (rs[i].state != QUEUE_ACTIVE)

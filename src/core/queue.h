@@ -85,6 +85,9 @@ enum err queue_list(struct store *s, const struct queue_filter *f, queue_list_fn
 enum err queue_hold(struct store *s, uint64_t id, uint32_t n, size_t *changed) WAITS MUST;
 enum err queue_release(struct store *s, uint64_t id, uint32_t n, uint64_t due_ms,
                        size_t *changed) WAITS MUST;
+/* Rows that wait for their time (LOCAL, READY) come due then. */
+enum err queue_retry(struct store *s, uint64_t id, uint32_t n, uint64_t due_ms,
+                     size_t *changed) WAITS MUST;
 /* Held by hand or not: the recipient gets nothing. */
 enum err queue_remove(struct store *s, uint64_t id, uint32_t n, size_t *changed) WAITS MUST;
 

@@ -203,7 +203,7 @@ static enum err change(struct store *s, uint64_t id, decide_fn *decide, void *ar
 struct by_hand {
     uint32_t n;
     uint64_t due_ms;
-    enum { HAND_HOLD, HAND_RELEASE, HAND_REMOVE } what;
+    enum { HAND_HOLD, HAND_RELEASE, HAND_RETRY, HAND_REMOVE } what;
 };
 
 static bool decide_by_hand(void *arg, struct queue_recipient *r, enum queue_state *to)
@@ -214,6 +214,11 @@ static bool decide_by_hand(void *arg, struct queue_recipient *r, enum queue_stat
     if (h->what == HAND_REMOVE) {
         *to = 0;
         return true;
+    }
+    if (h->what == HAND_RETRY) {
+        bool later = r->due_ms > h->due_ms && (r->state == QUEUE_LOCAL || r->state == QUEUE_READY);
+        r->due_ms = h->due_ms;
+        return later;
     }
     if ((h->what == HAND_HOLD) == (r->state == QUEUE_HELD))
         return false;
@@ -231,6 +236,11 @@ enum err queue_hold(struct store *s, uint64_t id, uint32_t n, size_t *changed)
 enum err queue_release(struct store *s, uint64_t id, uint32_t n, uint64_t due_ms, size_t *changed)
 {
     return change(s, id, decide_by_hand, &(struct by_hand){n, due_ms, HAND_RELEASE}, changed);
+}
+
+enum err queue_retry(struct store *s, uint64_t id, uint32_t n, uint64_t due_ms, size_t *changed)
+{
+    return change(s, id, decide_by_hand, &(struct by_hand){n, due_ms, HAND_RETRY}, changed);
 }
 
 enum err queue_remove(struct store *s, uint64_t id, uint32_t n, size_t *changed)

@@ -128,6 +128,25 @@ static enum err structure(str content, struct buf *out)
     return buf_ok(out) ? ERR_OK : ERR_NOMEM;
 }
 
+/* FUTURERELEASE, DELIVERBY, MT-PRIORITY: as points in time and as rows hold them. */
+static void envelope_wishes(const struct smtp_mail *m, struct envelope *e)
+{
+    int64_t now = clock_wall_s();
+    if (m->seen & SMTP_MAIL_HOLDFOR)
+        e->hold_until = now + (int64_t)m->hold_for_s;
+    if (m->seen & SMTP_MAIL_HOLDUNTIL)
+        e->hold_until = (int64_t)m->hold_until_s;
+    if (m->seen & SMTP_MAIL_BY) {
+        /* Held mail is not late before it may leave (RFC 4865 6). */
+        e->deliver_by = MAX(now, e->hold_until) + m->by_s;
+        e->deliver_by_notify = !m->by_return;
+    }
+    if (m->seen & SMTP_MAIL_MT_PRIORITY)
+        e->priority = (uint8_t)(m->mt_priority + 9);
+    if (e->priority == 0 && m->seen & SMTP_MAIL_MT_PRIORITY)
+        e->priority = 1; /* 0 means unset; -9 is handled as -8 */
+}
+
 static void envelope_fill(struct smtp *x, struct envelope *e)
 {
     const struct smtp_mail *m = &x->t.mail;
@@ -137,6 +156,7 @@ static void envelope_fill(struct smtp *x, struct envelope *e)
         .body = (uint8_t)m->body,
         .smtputf8 = m->seen & SMTP_MAIL_SMTPUTF8,
         .requiretls = m->seen & SMTP_MAIL_REQUIRETLS,
+        .sender_failed = x->t.sender_failed,
         .account = x->who.account,
         .source = *stream_peer(x->stream),
         .helo = x->helo,
@@ -146,6 +166,7 @@ static void envelope_fill(struct smtp *x, struct envelope *e)
         .recipients = x->t.recipients,
         .nrecipients = x->t.nrecipients,
     };
+    envelope_wishes(m, e);
 }
 
 /* One verdict for all recipients: OK only if each is, and "try again" before "never". */

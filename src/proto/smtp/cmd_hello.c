@@ -4,6 +4,8 @@
  */
 #include "base/log.h"
 #include "core/sasl.h"
+#include "format/date.h"
+#include "os/clock.h"
 #include "proto/smtp/session.h"
 
 /* RFC 5321 4.1.4: a new hello ends the transaction. */
@@ -39,6 +41,10 @@ uint32_t smtp_mail_offered(const struct smtp *x)
                     SMTP_MAIL_ENVID | SMTP_MAIL_BINARYMIME;
     if (x->who.account)
         bits |= SMTP_MAIL_AUTH;
+    if (x->listener->kind == SMTP_SUBMISSION)
+        bits |= SMTP_MAIL_HOLDFOR | SMTP_MAIL_HOLDUNTIL | SMTP_MAIL_BY | SMTP_MAIL_MT_PRIORITY;
+    if (stream_is_tls(x->stream)) /* RFC 8689 3: only said under TLS */
+        bits |= SMTP_MAIL_REQUIRETLS;
     return bits;
 }
 
@@ -64,6 +70,19 @@ static bool xclient_offered(const struct smtp *x)
     return smtp_in_networks(stream_peer(x->stream), x->config->xclients, x->config->nxclients);
 }
 
+/* RFC 4865 4: the longest interval and the date it ends; RFC 2852 2: the shortest time; RFC 6710 3:
+ * the policy by which priorities are understood, its default. */
+static void announce_times(struct smtp *x, struct buf *out)
+{
+    if (x->listener->kind == SMTP_SUBMISSION) {
+        buf_addf(out, "250-FUTURERELEASE %d ", SMTP_HOLD_MAX_S);
+        date_render_rfc3339(out, clock_wall_s() + SMTP_HOLD_MAX_S);
+        buf_addf(out, "\r\n250-DELIVERBY %d\r\n250-MT-PRIORITY MIXER\r\n", SMTP_BY_MIN_S);
+    }
+    if (stream_is_tls(x->stream))
+        buf_add(out, STR("250-REQUIRETLS\r\n"));
+}
+
 static void announce(struct smtp *x)
 {
     struct buf *out = stream_out(x->stream);
@@ -71,6 +90,7 @@ static void announce(struct smtp *x)
     buf_addf(out, "250-%.*s\r\n", STR_ARG(x->config->hostname));
     buf_add(out, STR("250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n"
                      "250-BINARYMIME\r\n250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n"));
+    announce_times(x, out);
     if (tls_offered(x))
         buf_add(out, STR("250-STARTTLS\r\n"));
     if (auth_offered(x))

@@ -10,6 +10,7 @@
 #include "base/code.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "os/clock.h"
 #include "os/rand.h"
 #include "proto/smtp/session.h"
 
@@ -53,6 +54,21 @@ static bool sender_may(struct smtp *x, const struct smtp_mail *m)
     return false;
 }
 
+/* What was announced about times holds. */
+static bool times_fit(struct smtp *x, const struct smtp_mail *m)
+{
+    uint64_t latest = (uint64_t)clock_wall_s() + SMTP_HOLD_MAX_S;
+    bool hold = (m->seen & SMTP_MAIL_HOLDFOR && m->hold_for_s > SMTP_HOLD_MAX_S) ||
+                (m->seen & SMTP_MAIL_HOLDUNTIL && m->hold_until_s > latest);
+    if (hold)
+        smtp_say_bad(x, 501, "5.5.4", "That is later than FUTURERELEASE allows");
+    else if (m->seen & SMTP_MAIL_BY && m->by_return && m->by_s < SMTP_BY_MIN_S)
+        smtp_say_bad(x, 501, "5.5.4", "That is sooner than DELIVERBY allows");
+    else
+        return true;
+    return false;
+}
+
 void smtp_cmd_mail(struct smtp *x, str args)
 {
     struct smtp_mail m;
@@ -76,6 +92,8 @@ void smtp_cmd_mail(struct smtp *x, str args)
         smtp_say_fault(x, &fault);
         return;
     }
+    if (!times_fit(x, &m))
+        return;
     if (m.size > x->config->size_max) {
         smtp_say_err(x, ERR_TOO_LARGE);
         return;

@@ -173,6 +173,8 @@ enum err smtp_judge(struct smtp *x, struct buf *trace)
     if (!x->t.auth)
         return is_stranger(x) ? apply(x, &v, disposition_of(x, &v)) : ERR_OK;
     TRY(mail_auth_end(x->t.auth, deadline_in_ms(p->deadline_ms), &x->transaction, &v));
+    /* Rule accept-5: no report ever goes to a sender that is not who he says. */
+    x->t.sender_failed = !v.dmarc_pass && (v.spf_fail || v.disposition != MAIL_ACCEPT);
     enum mail_disposition d = disposition_of(x, &v);
     LOG_INFO("smtp", "judged id=%s author=%.*s dmarc=%s disposition=%u%s", x->t.id,
              STR_ARG(v.author_domain), v.dmarc_pass ? "pass" : "no", d,

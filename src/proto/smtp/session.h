@@ -19,15 +19,18 @@
 #define SMTP_TRANSACTION_ARENA_MAX 4194304 /* bytes: 1,000 recipients with their ORCPT */
 #define SMTP_RECEIVED_MAX 50               /* Received fields: more is a loop (RFC 5321 6.3) */
 #define SMTP_ID_MAX 24
+#define SMTP_HOLD_MAX_S 31536000 /* FUTURERELEASE: a year */
+#define SMTP_BY_MIN_S 60         /* DELIVERBY mode R: below, nobody could do it */
 
 struct smtp_transaction {
     bool open; /* MAIL was accepted */
     struct smtp_mail mail;
     struct envelope_recipient *recipients;
     size_t nrecipients, cap;
-    uint32_t home; /* house thread of the first local recipient */
-    bool chunking; /* BDAT was used */
-    bool broken;   /* a BDAT failed: only RSET helps (RFC 3030 2) */
+    uint32_t home;      /* house thread of the first local recipient */
+    bool chunking;      /* BDAT was used */
+    bool sender_failed; /* judged as forged: it gets no reports */
+    bool broken;        /* a BDAT failed: only RSET helps (RFC 3030 2) */
     struct smtp_chunk chunk;
     struct spool spool;
     bool spooling;
