@@ -258,6 +258,7 @@ static enum err thread_open(struct house_thread *t)
     TRY(accounts_open(
         &(struct accounts_options){.store = h->store, .quota_ctx = t, .quota = quota_of},
         &t->accounts));
+    TRY(search_indexer_start(t->accounts, &t->indexer));
     struct auth_policy policy = {.failures = (uint32_t)c->auth_failures,
                                  .source_failures = (uint32_t)c->auth_source_failures,
                                  .period_ms = c->auth_period,

@@ -10,6 +10,7 @@
 #include "app/relay_peer.h"
 #include "app/roles.h"
 #include "core/house_local.h"
+#include "core/search.h"
 #include "os/chan.h"
 #include "os/loop.h"
 #include "proto/imap/imap.h"
@@ -53,6 +54,7 @@ struct house_thread {
     struct loop *loop;
     struct fiber_group group; /* links, sessions, background work */
     struct accounts *accounts;
+    struct search_indexer *indexer;
     struct deliver_ctx deliver;
     struct house_local local;
     struct house table;

@@ -3,6 +3,7 @@
  * The cache of account views, and how a view follows the store.
  */
 #include "core/account_private.h"
+#include "core/search_index.h"
 
 #include "base/log.h"
 #include "base/num.h"
@@ -197,7 +198,12 @@ void watchers_signal(struct list *watchers)
     }
 }
 
-void account_published(struct account *a) { watchers_signal(&a->watchers); }
+void account_published(struct account *a)
+{
+    watchers_signal(&a->watchers);
+    if (a->owner->indexer)
+        search_indexer_wake(a->owner->indexer, a->id);
+}
 
 void account_watch(struct account *a, struct change_watcher *w)
 {

@@ -26,6 +26,7 @@ struct accounts {
     size_t idle_count;
     uint64_t bytes; /* of rows in all views */
     struct fiber_group group;
+    struct search_indexer *indexer; /* told of every change; NULL: none */
 };
 
 struct box {

@@ -254,6 +254,16 @@ static void on_change(void *arg, str key, str value)
     a->next_change = version + 1;
 }
 
+static void on_search(void *arg, str key, str value)
+{
+    struct account_check *a = arg;
+    struct search_row row;
+    if (key.len != 9 || search_row_decode(value, &row) != ERR_OK)
+        check_found(a->c, false, false, "unreadable search row (derived)");
+    else
+        check_hold(a->c, &row.blob, row.blob_bytes);
+}
+
 static void on_thread(void *arg, str key, str value)
 {
     struct account_check *a = arg;
@@ -398,6 +408,7 @@ static enum err check_rows(struct account_check *a)
     TRY(check_scan(c, SPACE_METADATA, on_metadata, a));
     TRY(check_scan(c, SPACE_SUBSCRIBED, on_subscribed, a));
     TRY(check_scan(c, SPACE_URLKEY, on_urlkey, a));
+    TRY(check_scan(c, SPACE_SEARCH, on_search, a));
     compare_totals(a);
     return check_owner(a);
 }

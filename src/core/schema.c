@@ -50,6 +50,7 @@ struct store_key key_mailbox(uint32_t mailbox) { return key_one(SPACE_MAILBOX, m
 struct store_key key_state(uint32_t mailbox) { return key_one(SPACE_STATE, mailbox, 4); }
 struct store_key key_message(uint64_t message) { return key_one(SPACE_MESSAGE, message, 8); }
 struct store_key key_change(uint64_t version) { return key_one(SPACE_CHANGE, version, 8); }
+struct store_key key_search(uint64_t first) { return key_one(SPACE_SEARCH, first, 8); }
 struct store_key key_thread(uint64_t key) { return key_one(SPACE_THREAD, key, 8); }
 struct store_key key_acl(uint32_t mailbox) { return key_one(SPACE_ACL, mailbox, 4); }
 struct store_key key_urlkey(uint32_t mailbox) { return key_one(SPACE_URLKEY, mailbox, 4); }
@@ -335,6 +336,35 @@ enum err thread_decode(str value, uint64_t *out)
     struct reader r = reader_of(value);
     TRY(start_read(&r, SPACE_THREAD));
     *out = read_varint(&r);
+    return end_read(&r);
+}
+
+void search_row_encode(const struct search_row *s, struct buf *out)
+{
+    start(out, SPACE_SEARCH);
+    buf_add(out, str_of(s->blob.bytes, sizeof s->blob.bytes));
+    buf_add_varint(out, s->last);
+    buf_add_varint(out, s->docs);
+    buf_add_varint(out, s->index_bytes);
+    buf_add_varint(out, s->blob_bytes);
+    buf_add_varint(out, s->text_bytes);
+}
+
+enum err search_row_decode(str value, struct search_row *s)
+{
+    struct reader r = reader_of(value);
+    TRY(start_read(&r, SPACE_SEARCH));
+    str blob = read_bytes(&r, sizeof s->blob.bytes);
+    if (r.failed)
+        return ERR_CORRUPT;
+    memcpy(s->blob.bytes, blob.data, blob.len);
+    s->last = read_varint(&r);
+    s->docs = read_varint(&r);
+    s->index_bytes = read_varint(&r);
+    s->blob_bytes = read_varint(&r);
+    s->text_bytes = read_varint(&r);
+    if (s->blob_bytes > STORE_BLOB_MAX || s->index_bytes > s->blob_bytes)
+        return ERR_CORRUPT;
     return end_read(&r);
 }
 

@@ -29,7 +29,7 @@ enum space {
     SPACE_ACL = 9,       /* (mailbox u32) -> who may do what there (core/acl.h) */
     SPACE_METADATA = 10, /* (scope u8, owner u64, mailbox u32, entry) -> core/metadata.h */
     /* Reserved for what comes later, so that nobody takes it for something else. */
-    SPACE_SEARCH = 11,
+    SPACE_SEARCH = 11, /* (first message u64) -> struct search_row: derived, see search_index.h */
     SPACE_SUBSCRIBED = 12, /* (owner u64, mailbox u32) -> empty: others' mailboxes (core/acl.h) */
     SPACE_URLKEY = 13,     /* (mailbox u32) -> key of its URLAUTH tokens (core/urlkey.h) */
     /* In queue shards (core/queue.h). */
@@ -143,6 +143,14 @@ static inline uint64_t message_size(const struct message_cold *c)
     return c->prefix.len + c->trace_len + c->content_len;
 }
 
+/* A segment of the search index: of all messages from the key's to `last` that were there. */
+struct search_row {
+    uint64_t last, docs;
+    uint64_t index_bytes; /* of the blob's front */
+    uint64_t blob_bytes, text_bytes;
+    struct blob_id blob;
+};
+
 /* What a commit changed. */
 enum change_kind {
     CHANGE_ADDED = 1,           /* mailbox, uids */
@@ -173,6 +181,7 @@ struct store_key key_message(uint64_t message);
 struct store_key key_at(uint64_t message, uint32_t mailbox, uint32_t uid);
 struct store_key key_change(uint64_t version);
 struct store_key key_thread(uint64_t key);
+struct store_key key_search(uint64_t first);
 struct store_key key_acl(uint32_t mailbox);
 struct store_key key_urlkey(uint32_t mailbox);
 struct store_key key_subscribed(uint64_t owner, uint32_t mailbox);
@@ -205,6 +214,8 @@ void cold_encode(const struct message_cold *r, struct buf *out);
 enum err cold_decode(str value, struct message_cold *out) MUST;
 void thread_encode(uint64_t thread, struct buf *out);
 enum err thread_decode(str value, uint64_t *out) MUST;
+void search_row_encode(const struct search_row *r, struct buf *out);
+enum err search_row_decode(str value, struct search_row *out) MUST;
 
 /* A CHANGE row: nonce of its commit, then entries. */
 void change_encode_start(uint64_t nonce, struct buf *out);

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
-#include "core/search_private.h"
+#include "core/search_index.h"
 
 struct run {
     struct account *account;
@@ -47,18 +47,43 @@ static enum err tell_progress(struct run *r, size_t done, size_t all)
     return r->query->progress(r->query->arg, done, all) ? ERR_OK : ERR_CANCELED;
 }
 
-static enum err scan_all(struct run *r, const uint64_t *messages, size_t n, uint8_t *answers)
+static enum err scan_one(struct run *r, uint64_t message, uint8_t *answers)
 {
+    r->matcher.answers = answers;
+    enum err e = search_scan(r->account, message, &r->matcher);
+    if (e == ERR_OK || e == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (err_class(e) == ERR_CLASS_TEMP && e != ERR_CORRUPT)
+        return e;
+    LOG_WARN("search", "message %llu of account %llu cannot be searched: %s",
+             (unsigned long long)message, (unsigned long long)account_id(r->account), err_name(e));
+    return ERR_OK;
+}
+
+/* Below this many a look into the messages costs less than the index does. */
+#define SCAN_RATHER 32
+
+static enum err ask_index(struct run *r, const uint64_t *messages, size_t n, uint8_t *answers,
+                          struct buf *known)
+{
+    uint8_t *k = (uint8_t *)buf_reserve(known, n + 1);
+    if (!k)
+        return ERR_NOMEM;
+    memset(k, 0, n);
+    if (r->query->no_index || n <= SCAN_RATHER)
+        return ERR_OK;
+    return search_index_ask(r->account, &r->matcher, messages, n, answers, k, &r->slice);
+}
+
+static enum err answer_all(struct run *r, const uint64_t *messages, size_t n, uint8_t *answers)
+{
+    BUF_AUTO struct buf known = BUF_INIT(SIZE_MAX / 2);
     size_t nterms = r->query->nterms;
+    TRY(ask_index(r, messages, n, answers, &known));
     for (size_t i = 0; i < n; i++) {
-        r->matcher.answers = answers + i * nterms;
-        enum err e = search_scan(r->account, messages[i], &r->matcher);
-        if (e != ERR_OK && err_class(e) == ERR_CLASS_TEMP && e != ERR_CORRUPT)
-            return e;
-        if (e != ERR_OK && e != ERR_NOT_FOUND)
-            LOG_WARN("search", "message %llu of account %llu cannot be searched: %s",
-                     (unsigned long long)messages[i], (unsigned long long)account_id(r->account),
-                     err_name(e));
+        if (known.data[i])
+            continue;
+        TRY(scan_one(r, messages[i], answers + i * nterms));
         TRY(tell_progress(r, i + 1, n));
     }
     return ERR_OK;
@@ -70,7 +95,7 @@ enum err search_messages(struct account *a, const struct search_query *q, const 
     struct run r = {.account = a, .query = q, .arena = ARENA_INIT(1 << 20)};
     enum err e = prepare(&r);
     if (e == ERR_OK)
-        e = scan_all(&r, messages, n, answers);
+        e = answer_all(&r, messages, n, answers);
     search_stems_close(r.matcher.stems);
     arena_free(&r.arena);
     return e;

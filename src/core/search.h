@@ -54,8 +54,24 @@ struct search_query {
     void *arg;
 };
 /* answers[i * nterms + k]: 0, or how well term k matches message i (1 to SEARCH_MATCH). Messages
- * that are gone or unreadable match nothing. Yields every few ms. */
+ * that are unreadable match nothing, those that are gone nothing or what they matched before.
+ * Yields every few ms. */
 enum err search_messages(struct account *a, const struct search_query *q, const uint64_t *messages,
                          size_t n, uint8_t *answers) WAITS MUST;
+
+/* ---- the index ---- */
+/* Keeps the index of every account of this thread that changes or is searched, in the background;
+ * one for each struct accounts. Fails only without memory. */
+struct search_indexer;
+enum err search_indexer_start(struct accounts *as, struct search_indexer **out) MUST;
+void search_indexer_stop(struct search_indexer *x) WAITS; /* NULL is fine; before accounts_close */
+/* Now and until there is nothing left to do; what the background does too. For tests, benches. */
+enum err search_index_update(struct account *a) WAITS MUST;
+/* Forgets the index of the account; it will be made anew. */
+enum err search_index_drop(struct account *a) WAITS MUST;
+struct search_index_status {
+    uint64_t segments, messages, bytes, last; /* last: the newest message that is indexed */
+};
+enum err search_index_status(struct account *a, struct search_index_status *out) WAITS MUST;
 
 #endif

@@ -78,6 +78,8 @@ bool search_token_next(str *rest, struct search_token *out)
 
 /* ---- fuzzy ---- */
 
+#define STEM_WORD_MAX 64
+
 static const char *const languages[] = {"english", "german",     "french",  "spanish", "italian",
                                         "dutch",   "portuguese", "russian", "swedish"};
 struct search_stems {
@@ -113,11 +115,11 @@ void search_fuzzy_of(str folded, struct search_fuzzy *out)
     struct search_token t;
     out->count = 0;
     while (out->count < SEARCH_FUZZY_WORDS_MAX && search_token_next(&folded, &t))
-        out->words[out->count++] = t;
+        if (t.text.len < STEM_WORD_MAX) /* longer ones are in the index in pieces only */
+            out->words[out->count++] = t;
 }
 
-#define STEM_WORD_MAX 64
-enum { SCORE_STEM = 80, PREFIX_BYTES = 3 };
+enum { SCORE_STEM = 80 };
 
 static bool same_stem(struct sb_stemmer *s, str a, str b)
 {
@@ -143,8 +145,8 @@ unsigned search_fuzzy_word(struct search_stems *s, const struct search_token *wo
         return str_find(b, a) != STR_NPOS ? SEARCH_MATCH : 0;
     if (str_eq(a, b))
         return SEARCH_MATCH;
-    if (!s || a.len < PREFIX_BYTES || b.len < PREFIX_BYTES || a.len > STEM_WORD_MAX ||
-        b.len > STEM_WORD_MAX || memcmp(a.data, b.data, PREFIX_BYTES) != 0)
+    if (!s || a.len < SEARCH_STEM_PREFIX || b.len < SEARCH_STEM_PREFIX || a.len > STEM_WORD_MAX ||
+        b.len > STEM_WORD_MAX || memcmp(a.data, b.data, SEARCH_STEM_PREFIX) != 0)
         return 0;
     for (size_t i = 0; i < ARRAY_LEN(languages); i++)
         if (same_stem(s->of[i], a, b))

@@ -19,7 +19,8 @@ bool search_token_next(str *rest, struct search_token *out);
 
 /* The words of a fuzzy term. */
 #define SEARCH_FUZZY_WORDS_MAX 16
-struct search_stems; /* of several languages; not for two threads at once */
+#define SEARCH_STEM_PREFIX 3 /* bytes that words of one stem have in common */
+struct search_stems;         /* of several languages; not for two threads at once */
 struct search_stems *search_stems_open(void); /* NULL without memory */
 void search_stems_close(struct search_stems *s);
 struct search_fuzzy {

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "core/search_segment.h"
+
+#include <assert.h>
+#include <string.h>
+#include <zstd.h>
+
+#include "base/num.h"
+#include "core/search_segment_private.h"
+
+static uint32_t u32_at(str s, size_t i)
+{
+    uint32_t n;
+    assert((i + 1) * sizeof n <= s.len);
+    memcpy(&n, s.data + i * sizeof n, sizeof n);
+    return n;
+}
+
+static str take(str *rest, size_t n, bool *ok)
+{
+    if (n > rest->len)
+        *ok = false;
+    str s = str_head(*rest, n);
+    *rest = str_skip(*rest, n);
+    return s;
+}
+
+enum err segment_open(str index, bool verify, struct segment *out)
+{
+    str rest = index;
+    bool ok = true;
+    str h = take(&rest, SEGMENT_HEADER, &ok);
+    *out = (struct segment){0};
+    if (!ok || !str_starts(h, STR(SEGMENT_MAGIC)) ||
+        u32_at(h, SEGMENT_HEADER / 4 - 1) != segment_crc(0, str_head(h, SEGMENT_HEADER - 4)))
+        return ERR_CORRUPT;
+    if (u32_at(h, 1) != SEGMENT_VERSION)
+        return ERR_UNSUPPORTED;
+    if (verify && segment_crc(0, rest) != u32_at(h, 7))
+        return ERR_CORRUPT;
+    out->docs = u32_at(h, 2);
+    out->terms = u32_at(h, 3);
+    out->blocks = u32_at(h, 4);
+    out->ids = take(&rest, (size_t)out->docs * 8, &ok);
+    out->texts = take(&rest, (size_t)out->docs * 12, &ok);
+    out->term_offsets = take(&rest, ((size_t)out->terms + 1) * 4, &ok);
+    out->posting_offsets = take(&rest, ((size_t)out->terms + 1) * 4, &ok);
+    out->block_table = take(&rest, (size_t)out->blocks * 12, &ok);
+    out->dictionary = take(&rest, u32_at(h, 5), &ok);
+    out->postings = take(&rest, u32_at(h, 6), &ok);
+    return ok && rest.len == 0 ? ERR_OK : ERR_CORRUPT;
+}
+
+uint64_t segment_id(const struct segment *s, uint32_t doc)
+{
+    uint64_t id;
+    assert(doc < s->docs);
+    memcpy(&id, s->ids.data + (size_t)doc * 8, sizeof id);
+    return id;
+}
+
+bool segment_text_at(const struct segment *s, uint32_t doc, struct segment_text *out)
+{
+    *out = (struct segment_text){u32_at(s->texts, (size_t)doc * 3),
+                                 u32_at(s->texts, (size_t)doc * 3 + 1),
+                                 u32_at(s->texts, (size_t)doc * 3 + 2)};
+    return out->block < s->blocks;
+}
+
+uint32_t segment_find(const struct segment *s, uint64_t id)
+{
+    uint32_t from = 0, to = s->docs;
+    struct segment_text t;
+    while (from < to) {
+        uint32_t mid = from + (to - from) / 2;
+        if (segment_id(s, mid) < id)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    bool found = from < s->docs && segment_id(s, from) == id && segment_text_at(s, from, &t);
+    return found ? from : UINT32_MAX;
+}
+
+bool segment_block_at(const struct segment *s, uint32_t block, uint32_t *offset, uint32_t *packed)
+{
+    if (block >= s->blocks)
+        return false;
+    *offset = u32_at(s->block_table, (size_t)block * 3);
+    *packed = u32_at(s->block_table, (size_t)block * 3 + 1);
+    return true;
+}
+
+enum err segment_unpack(const struct segment *s, uint32_t block, str packed, struct buf *out)
+{
+    uint32_t bytes = u32_at(s->block_table, (size_t)block * 3 + 2);
+    char *to = buf_reserve(out, bytes);
+    if (!to)
+        return ERR_LIMIT;
+    if (ZSTD_decompress(to, bytes, packed.data, packed.len) != bytes)
+        return ERR_CORRUPT;
+    buf_commit(out, bytes);
+    return ERR_OK;
+}
+
+/* ---- asking ---- */
+
+struct hits {
+    const struct segment *s;
+    uint8_t fields; /* that count */
+    uint8_t *marks; /* docs: gets score where a term has an entry */
+};
+
+static uint64_t varint(const uint8_t **at, const uint8_t *end)
+{
+    uint64_t n = 0;
+    for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
+        uint8_t c = *(*at)++;
+        n |= (uint64_t)(c & 0x7f) << shift;
+        if (c < 0x80)
+            return n;
+    }
+    *at = end;
+    return n;
+}
+
+static void mark_postings(const struct hits *h, uint32_t term, uint8_t score)
+{
+    const struct segment *s = h->s;
+    uint32_t from = u32_at(s->posting_offsets, term), to = u32_at(s->posting_offsets, term + 1);
+    if (from > to || to > s->postings.len)
+        return;
+    const uint8_t *at = (const uint8_t *)s->postings.data + from, *end = at + (to - from);
+    uint64_t doc = 0;
+    uint8_t fields = 0;
+    while (at < end) {
+        uint64_t step = varint(&at, end);
+        doc += step >> 1;
+        if (!(step & 1))
+            fields = at < end ? *at++ : 0;
+        if (doc >= s->docs)
+            return;
+        if ((fields & h->fields) && h->marks[doc] < score)
+            h->marks[doc] = score;
+    }
+}
+
+/* The term that a place in the dictionary belongs to. */
+static uint32_t term_at(const struct segment *s, size_t place)
+{
+    uint32_t from = 0, to = s->terms;
+    while (to - from > 1) {
+        uint32_t mid = from + (to - from) / 2;
+        if (u32_at(s->term_offsets, mid) <= place)
+            from = mid;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+static str term_text(const struct segment *s, uint32_t term)
+{
+    uint32_t at = u32_at(s->term_offsets, term), next = u32_at(s->term_offsets, term + 1);
+    return next > at ? str_sub(s->dictionary, at, next - at - 1) : STR_NONE;
+}
+
+/* Calls for each term whose bytes, with the stops around it, hold the needle. */
+static void each_term(const struct segment *s, str needle, void (*fn)(void *arg, uint32_t term),
+                      void *arg)
+{
+    size_t at = 0;
+    while (at < s->dictionary.len && s->terms) {
+        size_t found = str_find(str_skip(s->dictionary, at), needle);
+        if (found == STR_NPOS)
+            return;
+        size_t place = at + found + (needle.data[0] == SEGMENT_STOP);
+        uint32_t term = term_at(s, place);
+        fn(arg, term);
+        size_t next = u32_at(s->term_offsets, term + 1);
+        at = next > at ? next - 1 : at + found + 1; /* on the stop before the next term */
+    }
+}
+
+static void on_match(void *arg, uint32_t term) { mark_postings(arg, term, SEARCH_MATCH); }
+
+/* ---- what a needle asks of the dictionary ---- */
+
+#define PARTS_MAX 8
+struct needle_part {
+    char bytes[SEGMENT_WORD_MAX + 2];
+    size_t len;
+};
+struct plan {
+    struct needle_part parts[PARTS_MAX];
+    size_t n;
+    bool exact; /* the one part says all */
+};
+
+static void add_part(struct plan *p, bool from_start, str text, bool to_end)
+{
+    if (p->n == PARTS_MAX) {
+        p->exact = false;
+        return;
+    }
+    struct needle_part *part = &p->parts[p->n++];
+    if (text.len > SEGMENT_NEEDLE_MAX) {
+        text = str_head(text, SEGMENT_NEEDLE_MAX);
+        from_start = to_end = p->exact = false;
+    }
+    if (from_start)
+        part->bytes[part->len++] = SEGMENT_STOP;
+    memcpy(part->bytes + part->len, text.data, text.len);
+    part->len += text.len;
+    if (to_end)
+        part->bytes[part->len++] = SEGMENT_STOP;
+}
+
+static size_t character(str s)
+{
+    size_t n = 1;
+    while (n < s.len && ((uint8_t)s.data[n] & 0xc0) == 0x80)
+        n++;
+    return n;
+}
+
+static void add_chars(struct plan *p, str s)
+{
+    size_t first = character(s);
+    if (first == s.len)
+        add_part(p, false, s, false);
+    for (size_t second; first < s.len; first = second) {
+        second = character(str_skip(s, first));
+        add_part(p, true, str_head(s, first + second), true);
+        s = str_skip(s, first);
+    }
+}
+
+static void make_plan(str needle, struct plan *p)
+{
+    struct search_token t;
+    const char *begin = needle.data, *end = begin + needle.len;
+    *p = (struct plan){.exact = true};
+    for (str rest = needle; search_token_next(&rest, &t);) {
+        bool starts = t.text.data > begin, ends = t.text.data + t.text.len < end;
+        if (t.chars)
+            add_chars(p, t.text);
+        else
+            add_part(p, starts, t.text, ends);
+    }
+    /* Exact: one part that is the whole needle. */
+    size_t bytes = 0;
+    for (size_t i = 0; i < p->n; i++)
+        for (size_t k = 0; k < p->parts[i].len; k++)
+            bytes += p->parts[i].bytes[k] != SEGMENT_STOP;
+    p->exact = p->exact && p->n == 1 && bytes == needle.len;
+}
+
+static uint8_t fields_of(const struct search_term *t, bool *exact)
+{
+    static const uint8_t fields[] = {
+        [SEARCH_IN_SUBJECT] = SEGMENT_SUBJECT, [SEARCH_IN_FROM] = SEGMENT_FROM,
+        [SEARCH_IN_TO] = SEGMENT_TO,           [SEARCH_IN_CC] = SEGMENT_CC,
+        [SEARCH_IN_BCC] = SEGMENT_BCC,         [SEARCH_IN_BODY] = SEGMENT_BODY,
+        [SEARCH_IN_TEXT] = SEGMENT_ALL,
+    };
+    if (t->field != SEARCH_IN_HEADER)
+        return fields[t->field];
+    uint8_t f = segment_field_of_name(t->name);
+    *exact = *exact && f != SEGMENT_OTHER;
+    return f;
+}
+
+static enum err ask_exact(const struct segment *s, const struct search_term *t, uint8_t *answers,
+                          bool *verify)
+{
+    struct plan p;
+    make_plan(t->text, &p);
+    uint8_t fields = fields_of(t, &p.exact);
+    *verify = !p.exact;
+    memset(answers, SEARCH_MATCH, s->docs);
+    BUF_AUTO struct buf marks = BUF_INIT(SIZE_MAX / 2);
+    for (size_t i = 0; i < p.n; i++) {
+        buf_reset(&marks);
+        uint8_t *m = (uint8_t *)buf_reserve(&marks, (size_t)s->docs + 1);
+        if (!m)
+            return ERR_NOMEM;
+        memset(m, 0, s->docs);
+        struct hits h = {s, fields, m};
+        each_term(s, str_of(p.parts[i].bytes, p.parts[i].len), on_match, &h);
+        for (uint32_t d = 0; d < s->docs; d++)
+            answers[d] = answers[d] & m[d];
+    }
+    return ERR_OK;
+}
+
+/* ---- fuzzy ---- */
+
+struct fuzzy_hits {
+    struct hits hits;
+    const struct search_matcher *m;
+    const struct search_token *word;
+};
+
+static void on_fuzzy(void *arg, uint32_t term)
+{
+    struct fuzzy_hits *f = arg;
+    struct search_token t = {term_text(f->hits.s, term), f->word->chars};
+    unsigned score = search_fuzzy_word(f->m->stems, f->word, &t);
+    if (score)
+        mark_postings(&f->hits, term, (uint8_t)score);
+}
+
+static void ask_word(struct fuzzy_hits *f)
+{
+    str w = f->word->text;
+    struct plan p = {0};
+    if (f->word->chars)
+        add_part(&p, false, w, false);
+    else
+        add_part(&p, true, str_head(w, SEARCH_STEM_PREFIX), false);
+    each_term(f->hits.s, str_of(p.parts[0].bytes, p.parts[0].len), on_fuzzy, f);
+}
+
+/* Can the dictionary alone answer for this word? */
+static bool word_is_simple(const struct search_token *w)
+{
+    size_t first = character(w->text);
+    return !w->chars || first == w->text.len ||
+           first + character(str_skip(w->text, first)) == w->text.len;
+}
+
+static enum err ask_fuzzy(const struct segment *s, const struct search_matcher *m, size_t term,
+                          uint8_t *answers, bool *verify)
+{
+    const struct search_fuzzy *f = &m->fuzzy[term];
+    BUF_AUTO struct buf marks = BUF_INIT(SIZE_MAX / 2);
+    uint8_t *best = (uint8_t *)buf_reserve(&marks, (size_t)s->docs * MAX(f->count, 1u) + 1);
+    bool exact = true;
+    uint8_t fields = fields_of(&m->terms[term], &exact);
+    if (!best)
+        return ERR_NOMEM;
+    memset(best, 0, (size_t)s->docs * f->count);
+    for (size_t w = 0; w < f->count; w++) {
+        exact = exact && word_is_simple(&f->words[w]);
+        struct fuzzy_hits h = {{s, fields, best + w * s->docs}, m, &f->words[w]};
+        if (word_is_simple(&f->words[w]))
+            ask_word(&h);
+        else
+            memset(best + w * s->docs, SEARCH_MATCH, s->docs);
+    }
+    for (uint32_t d = 0; d < s->docs; d++) {
+        uint8_t of_doc[SEARCH_FUZZY_WORDS_MAX] = {0};
+        for (size_t w = 0; w < f->count; w++)
+            of_doc[w] = best[w * s->docs + d];
+        answers[d] = search_fuzzy_score(f, of_doc);
+    }
+    *verify = !exact;
+    return ERR_OK;
+}
+
+enum err segment_ask(const struct segment *s, const struct search_matcher *m, size_t term,
+                     uint8_t *answers, bool *verify)
+{
+    const struct search_term *t = &m->terms[term];
+    if (t->fuzzy)
+        return ask_fuzzy(s, m, term, answers, verify);
+    if (str_empty(t->text) && (t->field == SEARCH_IN_TEXT || t->field == SEARCH_IN_BODY)) {
+        memset(answers, SEARCH_MATCH, s->docs);
+        *verify = false;
+        return ERR_OK;
+    }
+    return ask_exact(s, t, answers, verify);
+}
