@@ -5,9 +5,10 @@
 
 #include <assert.h>
 
-size_t message_pick(struct mailbox_view *v, const struct set *uids, uint64_t *next,
+size_t message_pick(struct mailbox_view *v, const struct set *uids, uint32_t flags, uint64_t *next,
                     struct message_row *out, size_t max)
 {
+    bool quiet = list_empty(&v->account->in_flight); /* then the rows are as they will be */
     size_t got = 0;
     for (size_t r = 0; r < uids->count; r++) {
         if (uids->ranges[r].last < *next)
@@ -17,11 +18,14 @@ size_t message_pick(struct mailbox_view *v, const struct set *uids, uint64_t *ne
         for (size_t i = view_place(v, (uint32_t)first), n; (n = view_run(v, i, &rows)) > 0;
              i += n) {
             for (size_t k = 0; k < n && rows[k].uid <= last; k++) {
+                if (quiet && (rows[k].flags & flags) != flags)
+                    continue;
                 if (got == max) {
                     *next = rows[k].uid;
                     return got;
                 }
-                got += change_predicted(v->account, v, rows[k].uid, &out[got]);
+                got += change_predicted(v->account, v, rows[k].uid, &out[got]) &&
+                       (out[got].flags & flags) == flags;
             }
             if (rows[n - 1].uid > last)
                 break;
@@ -59,7 +63,7 @@ struct flag_batch {
 static enum err compose(struct change *c, struct box *b, struct mailbox_view *v,
                         const struct set *uids, const struct flag_change *f, struct flag_batch *k)
 {
-    size_t picked = message_pick(v, uids, &k->next, k->rows, MESSAGE_BATCH);
+    size_t picked = message_pick(v, uids, 0, &k->next, k->rows, MESSAGE_BATCH);
     struct state_row *state = NULL;
     for (size_t i = 0; i < picked; i++) {
         struct message_row before = k->rows[i], after = before;

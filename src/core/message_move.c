@@ -207,22 +207,12 @@ struct expunge_job {
     uint64_t modseq;
 };
 
-static size_t keep_deleted(struct message_row *rows, size_t n)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++)
-        if (rows[i].flags & FLAG_DELETED)
-            rows[kept++] = rows[i];
-    return kept;
-}
-
 static enum err expunge_once(struct expunge_job *j)
 {
     struct account *a = j->view->account;
     TRY(account_ready(a));
-    size_t n = message_pick(j->view, j->uids, &j->next, j->rows, MESSAGE_BATCH);
-    if (j->deleted_only)
-        n = keep_deleted(j->rows, n);
+    uint32_t flags = j->deleted_only ? FLAG_DELETED : 0;
+    size_t n = message_pick(j->view, j->uids, flags, &j->next, j->rows, MESSAGE_BATCH);
     if (!n)
         return ERR_OK;
     if (j->view->gone)
@@ -400,7 +390,7 @@ static enum err compose_within(struct change *c, struct copy_job *j, const struc
     struct box *dst = box_get(a, j->to_mailbox);
     if (!src || !dst || dst->purging || dst->head_gone)
         return ERR_NOT_FOUND;
-    *n = message_pick(j->view, j->uids, &j->next, j->rows, MESSAGE_BATCH);
+    *n = message_pick(j->view, j->uids, 0, &j->next, j->rows, MESSAGE_BATCH);
     j->out->uidvalidity = dst->pub.uidvalidity;
     if (!*n)
         return ERR_OK;
@@ -499,7 +489,7 @@ static enum err across_take(struct copy_job *j, struct across *x, const struct m
 
 static enum err across_gather(struct copy_job *j, struct across *x)
 {
-    size_t n = message_pick(j->view, j->uids, &j->next, j->rows, ACROSS_BATCH);
+    size_t n = message_pick(j->view, j->uids, 0, &j->next, j->rows, ACROSS_BATCH);
     x->news = ARENA_ARRAY(&x->arena, struct message_new, n + 1);
     x->found = ARENA_ARRAY(&x->arena, struct thread_found, n + 1);
     x->added = ARENA_ARRAY(&x->arena, struct message_added, n + 1);

@@ -217,14 +217,10 @@ static enum err partial_take(const struct imap_partial *p, struct set *uids)
 static enum err narrow(struct fetch *f, const struct imap_fetch *args, struct set *uids)
 {
     struct set kept = {0};
-    enum err e = ERR_OK;
-    struct imap_gather g = {.uids = uids};
     if (!args->has_changedsince && !args->has_partial)
         return ERR_OK;
-    for (size_t n; e == ERR_OK && (n = imap_gather(f->x, &g, f->batch, FETCH_BATCH)) > 0;)
-        for (size_t i = 0; e == ERR_OK && i < n; i++)
-            if (!args->has_changedsince || f->batch[i].row.modseq > args->changedsince)
-                e = set_add(&kept, f->batch[i].row.uid);
+    enum err e =
+        imap_changed_uids(f->x, uids, args->has_changedsince ? args->changedsince : 0, &kept);
     set_free(uids);
     *uids = kept;
     if (e == ERR_OK && args->has_partial)

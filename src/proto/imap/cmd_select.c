@@ -91,6 +91,21 @@ size_t imap_gather(struct imap *x, struct imap_gather *g, struct imap_gathered *
     return got;
 }
 
+enum err imap_changed_uids(struct imap *x, const struct set *uids, uint64_t since, struct set *out)
+{
+    struct mailbox_session *s = &x->selected->view;
+    const struct message_row *rows;
+    for (size_t r = 0; r < uids->count; r++) {
+        uint32_t last = MIN(uids->ranges[r].last, s->exists_uid);
+        size_t i = view_place(s->view, uids->ranges[r].first);
+        for (size_t n; (n = view_run(s->view, i, &rows)) > 0 && rows[0].uid <= last; i += n)
+            for (size_t k = 0; k < n && rows[k].uid <= last; k++)
+                if (rows[k].modseq > since)
+                    TRY(set_add(out, rows[k].uid));
+    }
+    return ERR_OK;
+}
+
 /* The UIDs that exist, without the lowest `skip`. */
 static enum err existing(struct imap *x, const struct set *uids, uint64_t skip, struct set *out,
                          uint64_t *count)
@@ -291,14 +306,16 @@ static void resynchronize(struct imap *x, const struct imap_select *args)
         return;
     tell_vanished_earlier(x, args);
     SET_AUTO struct set all = {0};
-    if (set_add_range(&all, 1, UINT32_MAX) != ERR_OK)
+    SET_AUTO struct set changed = {0};
+    if (set_add_range(&all, 1, UINT32_MAX) != ERR_OK ||
+        imap_changed_uids(x, &all, args->modseq, &changed) != ERR_OK)
         return;
-    struct imap_gather g = {.uids = &all};
+    struct imap_gather g = {.uids = &changed};
     struct imap_gathered *batch = ARENA_ARRAY(&x->scratch, struct imap_gathered, GATHER_BATCH);
     for (size_t n; batch && (n = imap_gather(x, &g, batch, GATHER_BATCH)) > 0;) {
         m = view_mailbox(v);
         for (size_t i = 0; m && i < n; i++)
-            if (batch[i].row.modseq > args->modseq && seq_has(&args->known_uids, batch[i].row.uid))
+            if (seq_has(&args->known_uids, batch[i].row.uid))
                 imap_fetch_flags(x, batch[i].seq, &batch[i].row, m->keywords, true, true);
         stream_out_check(x->stream);
     }

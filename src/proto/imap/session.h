@@ -174,6 +174,9 @@ void imap_unselect(struct imap *x); /* no-op when none is selected */
 bool imap_may(struct imap *x, uint32_t rights) WAITS;
 /* The UIDs that a sequence-set names, by x->uid; "$" too. On false the command was answered. */
 bool imap_named_uids(struct imap *x, const struct imap_seq *seq, struct set *uids) WAITS;
+/* The UIDs among `uids` that the session knows and that changed after `since`. Never waits. */
+enum err imap_changed_uids(struct imap *x, const struct set *uids, uint64_t since,
+                           struct set *out) MUST;
 /* MESSAGELIMIT (RFC 9738): cuts uids to the newest messages when there are more than the limit;
  * *lowest gets the lowest UID that is left, 0 when nothing was cut. */
 enum err imap_limit(struct imap *x, struct set *uids, uint32_t *lowest) MUST;
