@@ -47,18 +47,25 @@ static bool count_lookup(struct spf_run *r)
     return false;
 }
 
+static enum match voids_counted(struct spf_run *r)
+{
+    return r->voids > SPF_VOID_LOOKUPS_MAX ? broken(r, "too many DNS lookups without answer")
+                                           : MATCH_NO;
+}
+
 /* MATCH_NO: *a is set (found, or nothing there). RFC 7208 5: other failures are temporary; 4.6.4:
  * answers without records are counted. */
 static enum match ask(struct spf_run *r, str name, enum dns_type type, struct dns_answer *a)
 {
     enum err e = dns_ask(r->dns, name, type, r->arena, a);
-    if (e == ERR_SYNTAX) /* not a name that could exist */
+    if (e == ERR_SYNTAX) { /* not a name that could exist: nobody is asked */
         *a = (struct dns_answer){.status = DNS_NXDOMAIN};
-    else if (e != ERR_OK || a->status == DNS_FAILED || a->status == DNS_BOGUS)
+        return MATCH_NO;
+    }
+    if (e != ERR_OK || a->status == DNS_FAILED || a->status == DNS_BOGUS)
         return MATCH_TEMPERROR;
-    if (a->status != DNS_FOUND && ++r->voids > SPF_VOID_LOOKUPS_MAX)
-        return broken(r, "too many DNS lookups without answer");
-    return MATCH_NO;
+    r->voids += a->status != DNS_FOUND;
+    return voids_counted(r);
 }
 
 static enum dns_type address_type(const struct spf_run *r)
@@ -113,29 +120,27 @@ static enum match match_mx(struct spf_run *r, str target, const struct spf_term 
 
 /* The reverse names of the source that lead back to it (RFC 7208 5.5); errors only make it fewer.
  * Gives the best for the macro p (7.3): the domain itself, one below it, or any. */
-static str validated_name(struct spf_run *r, str domain, bool within_only)
+static enum match validated_name(struct spf_run *r, str domain, bool within_only, str *best)
 {
     static const struct spf_term whole = {.prefix4 = 32, .prefix6 = 128};
     struct dns_answer names, a;
-    str best = STR_NONE;
+    *best = STR_NONE;
     BUF_AUTO struct buf reverse = BUF_INIT(128);
     dns_reverse_name(r->source->ip, r->source->family == 6 ? 16 : 4, &reverse);
-    if (dns_ask(r->dns, buf_str(&reverse), DNS_PTR, r->arena, &names) != ERR_OK ||
-        names.status != DNS_FOUND)
-        return STR_NONE;
+    if (ask(r, buf_str(&reverse), DNS_PTR, &names) != MATCH_NO)
+        return voids_counted(r);
     for (size_t i = 0; i < names.count && i < SPF_PTR_MAX; i++) {
         str name = names.records[i].name;
-        if (within_only && !dns_name_within(name, domain))
+        if ((within_only && !dns_name_within(name, domain)) ||
+            ask(r, name, address_type(r), &a) != MATCH_NO || !answer_matches(r, &a, &whole))
             continue;
-        if (dns_ask(r->dns, name, address_type(r), r->arena, &a) != ERR_OK ||
-            a.status != DNS_FOUND || !answer_matches(r, &a, &whole))
-            continue;
+        if (str_empty(*best) || str_eq_nocase(name, domain) ||
+            (dns_name_within(name, domain) && !dns_name_within(*best, domain)))
+            *best = name;
         if (str_eq_nocase(name, domain))
-            return name;
-        if (str_empty(best) || (dns_name_within(name, domain) && !dns_name_within(best, domain)))
-            best = name;
+            break;
     }
-    return best;
+    return voids_counted(r);
 }
 
 static bool wants_validated(str macro) { return str_find_nocase(macro, STR("%{p")) != STR_NPOS; }
@@ -147,8 +152,11 @@ static enum match expand(struct spf_run *r, str macro, str domain, str *out)
     *out = domain;
     if (str_empty(macro))
         return MATCH_NO;
-    if (wants_validated(macro))
-        v.validated = validated_name(r, domain, false);
+    if (wants_validated(macro)) {
+        enum match m = validated_name(r, domain, false, &v.validated);
+        if (m != MATCH_NO)
+            return m;
+    }
     return spf_expand_domain(r->arena, macro, &v, out) == ERR_OK ? MATCH_NO
                                                                  : broken(r, "bad macro");
 }
@@ -189,7 +197,7 @@ static enum match match_ip(const struct spf_run *r, const struct spf_term *t)
 
 static enum match match_term(struct spf_run *r, const struct spf_term *t, str domain)
 {
-    str target;
+    str target, name;
     if (t->mechanism == SPF_ALL)
         return MATCH_YES;
     if (t->mechanism == SPF_IP4 || t->mechanism == SPF_IP6)
@@ -207,7 +215,8 @@ static enum match match_term(struct spf_run *r, const struct spf_term *t, str do
     case SPF_MX:
         return match_mx(r, target, t);
     case SPF_PTR:
-        return str_empty(validated_name(r, target, true)) ? MATCH_NO : MATCH_YES;
+        m = validated_name(r, target, true, &name);
+        return m != MATCH_NO || str_empty(name) ? m : MATCH_YES;
     case SPF_EXISTS:
         return match_exists(r, target);
     default:
@@ -302,8 +311,9 @@ static str explain(struct spf_run *r)
         dns_ask(r->dns, target, DNS_TXT, r->arena, &a) != ERR_OK || a.count != 1)
         return STR_NONE;
     v.domain = r->explain_domain;
-    if (wants_validated(a.records[0].bytes))
-        v.validated = validated_name(r, v.domain, false);
+    if (wants_validated(a.records[0].bytes) &&
+        validated_name(r, v.domain, false, &v.validated) != MATCH_NO)
+        return STR_NONE;
     str copy;
     if (spf_expand(&text, a.records[0].bytes, &v, true) != ERR_OK ||
         !arena_dup(r->arena, buf_str(&text), &copy))

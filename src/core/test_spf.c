@@ -150,7 +150,7 @@ static void limits(void **state)
     for (int i = 0; i < 10; i++)
         buf_addf(&zone,
                  "example.com MX %d m%d.test\nm%d.test A 192.0.2.%d\n"
-                 "200.2.0.192.in-addr.arpa PTR p%d.z.test\n",
+                 "200.2.0.192.in-addr.arpa PTR p%d.z.test\np%d.z.test A 192.0.2.150\n",
                  i, i, i, i, i);
     buf_add_c(&zone, "p9.z.test A 192.0.2.200\n");
     buf_add_char(&zone, 0);
