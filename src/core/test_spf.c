@@ -151,7 +151,7 @@ static void limits(void **state)
         buf_addf(&zone,
                  "example.com MX %d m%d.test\nm%d.test A 192.0.2.%d\n"
                  "200.2.0.192.in-addr.arpa PTR p%d.z.test\np%d.z.test A 192.0.2.150\n",
-                 i, i, i, i, i);
+                 i, i, i, i, i, i);
     buf_add_c(&zone, "p9.z.test A 192.0.2.200\n");
     buf_add_char(&zone, 0);
     assert_int_equal(check(zone.data, "192.0.2.9"), SPF_RESULT_PASS);
