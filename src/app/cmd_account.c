@@ -78,6 +78,7 @@ static void show(struct report *r, const struct account_entry *e)
     report_u64(r, "quota", e->quota_bytes);
     report_u64(r, "quota_messages", e->quota_messages);
     report_bool(r, "disabled", e->state == ACCOUNT_DISABLED);
+    report_bool(r, "admin", e->admin);
     report_time(r, "created", e->created_s);
 }
 
@@ -236,6 +237,20 @@ enum err account_enable(struct command_run *r)
     e.state = ACCOUNT_ACTIVE;
     TRY(set(r, &e));
     report_say(&r->report, "Enabled the account %.*s.", STR_ARG(e.address));
+    return ERR_OK;
+}
+
+enum err account_admin(struct command_run *r)
+{
+    struct account_entry e;
+    TRY(find(r, r->args[0], &e));
+    e.admin = !command_option(r, "off");
+    TRY(set(r, &e));
+    report_bool(&r->report, "admin", e.admin);
+    report_say(&r->report,
+               e.admin ? "The account %.*s may set the limits of others."
+                       : "The account %.*s may no longer set the limits of others.",
+               STR_ARG(e.address));
     return ERR_OK;
 }
 

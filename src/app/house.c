@@ -246,6 +246,12 @@ static enum err quota_of(void *ctx, uint64_t account, struct quota *out) WAITS
     return ERR_OK;
 }
 
+static void quota_changed(void *ctx)
+{
+    struct house_thread *t = ctx;
+    atomic_fetch_add(&t->house->quota_generation, 1);
+}
+
 /* ---- opening and closing ---- */
 
 static enum err thread_open(struct house_thread *t)
@@ -256,7 +262,8 @@ static enum err thread_open(struct house_thread *t)
     fiber_group_init(&t->group);
     relay_peer_init(&t->relay, &t->group);
     TRY(accounts_open(
-        &(struct accounts_options){.store = h->store, .quota_ctx = t, .quota = quota_of},
+        &(struct accounts_options){
+            .store = h->store, .quota_ctx = t, .quota = quota_of, .quota_changed = quota_changed},
         &t->accounts));
     TRY(search_indexer_start(t->accounts, &t->indexer));
     struct auth_policy policy = {.failures = (uint32_t)c->auth_failures,

@@ -175,6 +175,13 @@ enum err account_quota(struct account *a, struct quota *out)
     return o->quota ? o->quota(o->quota_ctx, a->id, out) : ERR_OK;
 }
 
+void account_quota_changed(struct account *a)
+{
+    const struct accounts_options *o = &a->owner->o;
+    if (o->quota_changed)
+        o->quota_changed(o->quota_ctx);
+}
+
 enum err account_quota_check(struct account *a, uint64_t bytes, uint64_t messages)
 {
     struct quota q;

@@ -29,6 +29,8 @@ struct accounts_options {
     /* An account's limits; NULL: none. Should come from a cache: asked for every added message. */
     void *quota_ctx;
     enum err (*quota)(void *ctx, uint64_t account, struct quota *out) WAITS;
+    /* Limits in the directory were changed: what is remembered is asked again. May be NULL. */
+    void (*quota_changed)(void *ctx);
 };
 /* For the calling thread. */
 enum err accounts_open(const struct accounts_options *o, struct accounts **out) MUST;
@@ -50,6 +52,8 @@ struct account_status {
 };
 void account_status(const struct account *a, struct account_status *out);
 enum err account_quota(struct account *a, struct quota *out) WAITS MUST;
+/* To be called by whoever changed an account's limits in the directory. */
+void account_quota_changed(struct account *a);
 /* ERR_QUOTA when so much more would not fit. */
 enum err account_quota_check(struct account *a, uint64_t bytes, uint64_t messages) WAITS MUST;
 

@@ -61,6 +61,7 @@ struct account_entry {
     uint64_t quota_bytes, quota_messages; /* 0: unlimited */
     enum account_state state;
     uint32_t protocols; /* enum protocol bits that a password may be used for */
+    bool admin;         /* may set others' limits (IMAP SETQUOTA) */
     int64_t created_s;
 };
 /* Gives the id. ERR_EXISTS (address taken by anything), ERR_NO_DOMAIN. */

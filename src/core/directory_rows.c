@@ -128,6 +128,8 @@ void account_row_encode(const struct account_entry *e, struct buf *out)
     buf_add_char(out, (char)e->state);
     buf_add_varint(out, e->protocols);
     buf_add_be64(out, (uint64_t)e->created_s);
+    if (e->admin)
+        buf_add_char(out, 1);
 }
 
 enum err account_row_decode(str row, uint64_t id, struct account_entry *out)
@@ -144,6 +146,7 @@ enum err account_row_decode(str row, uint64_t id, struct account_entry *out)
     out->state = read_u8(&r);
     out->protocols = (uint32_t)read_varint(&r);
     out->created_s = (int64_t)read_be64(&r);
+    out->admin = r.rest.len && read_u8(&r) == 1; /* rows without it are older */
     return r.failed ? ERR_CORRUPT : ERR_OK;
 }
 

@@ -73,11 +73,22 @@ void imap_cmd_getquotaroot(struct imap *x, struct imap_cursor *c)
         imap_no(x, e);
 }
 
+static enum err is_admin(struct imap *x, bool *yes)
+{
+    struct account_entry me;
+    TRY(directory_account_get(x->house->directory, x->who.account, &x->scratch, &me));
+    *yes = me.admin && me.state == ACCOUNT_ACTIVE;
+    return ERR_OK;
+}
+
 /* Does that account share a mailbox that may be read here? */
 static enum err shares(struct imap *x, uint64_t owner, bool *yes)
 {
     struct imap_listing all;
     *yes = owner == account_id(x->account);
+    if (*yes)
+        return ERR_OK;
+    TRY(is_admin(x, yes));
     if (*yes)
         return ERR_OK;
     enum err e = imap_listing_gather(x, true, &x->scratch, &all);
@@ -127,13 +138,55 @@ void imap_cmd_getquota(struct imap *x, struct imap_cursor *c)
         imap_no(x, e);
 }
 
+/* What is not named is not limited any more (RFC 9208 4.1.3). */
+static enum err limits_of(const struct imap_quota *args, struct account_entry *e)
+{
+    e->quota_bytes = e->quota_messages = 0;
+    for (size_t i = 0; i < args->count; i++) {
+        const struct imap_quota_resource *r = &args->resources[i];
+        if (str_eq_nocase(r->name, STR("STORAGE")) && r->limit <= UINT64_MAX / 1024)
+            e->quota_bytes = MAX(r->limit * 1024, 1ull);
+        else if (str_eq_nocase(r->name, STR("MESSAGE")))
+            e->quota_messages = MAX(r->limit, 1ull);
+        else
+            return ERR_UNSUPPORTED;
+    }
+    return ERR_OK;
+}
+
+static enum err set_quota(struct imap *x, const struct imap_quota *args, struct account *a)
+{
+    struct account_entry e;
+    TRY(directory_account_get(x->house->directory, account_id(a), &x->scratch, &e));
+    TRY(limits_of(args, &e));
+    TRY(directory_account_set(x->house->directory, &e));
+    account_quota_changed(a);
+    return ERR_OK;
+}
+
 /* Limits are set by those who run the server, never by those whom they limit. */
 void imap_cmd_setquota(struct imap *x, struct imap_cursor *c)
 {
     struct imap_quota args;
+    struct account *a = NULL;
+    str name;
+    bool admin = false;
     if (!imap_take_setquota(c, &args) || !imap_end(c)) {
         imap_refuse(x, c);
         return;
     }
-    imap_no(x, ERR_DENIED);
+    enum err e = is_admin(x, &admin);
+    if (e == ERR_OK && !admin)
+        e = ERR_DENIED;
+    if (e == ERR_OK)
+        e = root_open(x, args.root, &a, &name);
+    if (e == ERR_OK)
+        e = set_quota(x, &args, a);
+    if (e == ERR_OK)
+        e = tell_quota(x, a, name);
+    account_close(a);
+    if (e == ERR_OK)
+        imap_done(x, STR_NONE, "SETQUOTA completed");
+    else
+        imap_no(x, e);
 }
