@@ -23,7 +23,7 @@ class Client:
         """Seconds from the command to the last byte of its answer."""
         begin = time.monotonic()
         if command:
-            self.socket.sendall(f"c {command}\r\n".encode())
+            self.socket.sendall(f"tag-7Q {command}\r\n".encode())
         tail = b""
         while True:
             n = self.socket.recv_into(self.room)
@@ -31,8 +31,8 @@ class Client:
                 raise SystemExit(f"{command}: the connection ended")
             tail = (tail + bytes(self.room[max(0, n - 4096):n]))[-4096:]
             last = tail[tail.rfind(b"\n", 0, -1) + 1:]
-            if tail.endswith(b"\r\n") and last.startswith(b"c " if command else b"* OK"):
-                if command and not last.startswith(b"c OK"):
+            if tail.endswith(b"\r\n") and last.startswith(b"tag-7Q " if command else b"* OK"):
+                if command and not last.startswith(b"tag-7Q OK"):
                     raise SystemExit(f"{command}: {last!r}")
                 return time.monotonic() - begin
 
@@ -152,4 +152,5 @@ def bench_imap(runs, quick):
     bench_append(runs, quick)
 
 
-WHAT = {"imap": bench_imap, "idle": bench_idle}
+WHAT = {"imap": bench_imap, "imap-fetch": bench_fetch, "imap-bodies": bench_bodies,
+        "imap-store": bench_store, "imap-append": bench_append, "idle": bench_idle}
