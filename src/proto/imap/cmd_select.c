@@ -211,13 +211,19 @@ void imap_tell_news(struct imap *x, bool expunges)
         stream_write(x->stream, STR("* BYE Out of memory for this mailbox\r\n"));
         x->closing = true;
     }
-    if (!imap_rights_recheck(x) || !x->selected || !mailbox_session_has_news(&x->selected->view))
+    if (!imap_rights_recheck(x) || !x->selected)
         return;
+    if (!mailbox_session_has_news(&x->selected->view)) {
+        imap_search_after_news(x); /* the session's own changes */
+        return;
+    }
+    imap_search_before_news(x, expunges);
     bool vanished = x->enabled & (IMAP_ENABLED_QRESYNC | IMAP_ENABLED_UIDONLY);
     if (expunges && vanished)
         tell_vanished(x);
     while (x->selected && mailbox_session_next(&x->selected->view, expunges, &n))
         tell_one(x, &n);
+    imap_search_after_news(x);
 }
 
 /* ---- SELECT ---- */

@@ -2,15 +2,17 @@
  *
  * SORT (RFC 5256 3, RFC 5267 for RETURN, RFC 5957 for DISPLAYFROM and DISPLAYTO).
  */
-#include "proto/imap/search_reply.h"
+#include "proto/imap/search_context.h"
 #include "proto/imap/search_sort.h"
 
-static enum err sort_selected(struct imap *x, const struct imap_search *args)
+static enum err sort_selected(struct imap *x, const struct imap_search *args,
+                              const struct imap_cursor *c, size_t start)
 {
     struct search_place place = search_place_selected(x);
     struct search_program *p = NULL;
     struct search_found found = {0};
     struct search_reply r = {.x = x, .args = args, .uid = x->uid, .found = &found, .sorted = true};
+    search_context_mark(x, &r);
     enum err e = search_compile(x, args, &place, &x->scratch, &p);
     if (e == ERR_OK)
         e = search_run(x, p, &place, &(struct search_span){0}, &found);
@@ -24,6 +26,8 @@ static enum err sort_selected(struct imap *x, const struct imap_search *args)
         e = search_reply_save(&r);
     if (e == ERR_OK)
         search_reply_tell(&r);
+    if (e == ERR_OK && (args->results & SEARCH_RETURN_UPDATE))
+        search_context_start(x, c, start, &r);
     search_reply_close(&r);
     search_found_free(&found);
     search_program_free(p);
@@ -33,13 +37,14 @@ static enum err sort_selected(struct imap *x, const struct imap_search *args)
 void imap_cmd_sort(struct imap *x, struct imap_cursor *c)
 {
     struct imap_search args;
+    size_t start = c->pos;
     if (!imap_take_sort(c, &args)) {
         imap_refuse(x, c);
         return;
     }
     if (args.uses_modseq)
         x->enabled |= IMAP_ENABLED_CONDSTORE;
-    enum err e = sort_selected(x, &args);
+    enum err e = sort_selected(x, &args, c, start);
     if (e == ERR_OK) {
         imap_done(x, STR_NONE, "SORT completed");
         return;

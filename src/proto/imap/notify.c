@@ -17,7 +17,7 @@ static bool is_below(str name, str parent)
     return name.len > parent.len && name.data[parent.len] == '/' && str_starts(name, parent);
 }
 
-static bool filter_has(const struct imap_filter *f, const struct imap_listed *row)
+bool imap_filter_has(const struct imap_filter *f, const struct imap_listed *row)
 {
     switch (f->kind) {
     case IMAP_FILTER_INBOXES: /* where mail arrives by itself */
@@ -51,7 +51,7 @@ uint32_t notify_events_of(const struct imap_notify_state *n, const struct imap_l
     uint32_t events = 0;
     for (size_t i = 0; i < n->args.count; i++) {
         const struct imap_event_group *g = &n->args.groups[i];
-        if (!filter_has(&g->filter, row))
+        if (!imap_filter_has(&g->filter, row))
             continue;
         if (g->events == 0)
             break;

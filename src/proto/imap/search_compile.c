@@ -21,6 +21,24 @@ void search_program_free(struct search_program *p)
         set_free(p->sets[i]);
 }
 
+static void refresh(struct search_key *k, const struct keyword_table *table)
+{
+    for (; k; k = k->next) {
+        if (k->kind == SEARCH_KEYWORD || k->kind == SEARCH_UNKEYWORD) {
+            int bit = keyword_bit(table, k->name);
+            k->bits = bit >= 0 ? 1ull << bit : 0;
+        }
+        refresh(k->first, table);
+    }
+}
+
+void search_program_refresh(struct search_program *p, const struct mailbox_view *v)
+{
+    const struct mailbox *m = view_mailbox(v);
+    if (m)
+        refresh(p->root, m->keywords);
+}
+
 struct compile {
     struct imap *x;
     const struct imap_search *args;

@@ -15,6 +15,8 @@ struct search_reply {
     struct buf uids;    /* u32 each, in the order of the answer */
     struct buf numbers; /* the same as they are shown */
     bool sorted;
+    uint32_t seen_uid; /* for a result that is kept up to date */
+    uint64_t seen_modseq;
     str mailbox; /* MULTISEARCH: its name as shown; with uidvalidity */
     uint32_t uidvalidity;
 };

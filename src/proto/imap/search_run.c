@@ -313,7 +313,7 @@ static enum err take_rows(struct run *r, const struct search_span *span, uint32_
     *more = n > 0 && rows[0].uid <= r->place->last_uid;
     for (size_t i = 0; i < n && rows[i].uid <= r->place->last_uid; i++) {
         *next = rows[i].uid + 1;
-        if (rows[i].modseq > span->since)
+        if (search_span_has(span, &rows[i]))
             TRY(ask_one(r, &rows[i]));
     }
     if (*next == 0) /* the last UID of all */
@@ -323,7 +323,7 @@ static enum err take_rows(struct run *r, const struct search_span *span, uint32_
 
 static enum err run_all(struct run *r, const struct search_span *span)
 {
-    uint32_t next = MAX(span->from_uid, 1u);
+    uint32_t next = 1;
     bool more = true;
     size_t rows = 0;
     while (more) {

@@ -36,6 +36,8 @@ struct search_place search_place_selected(struct imap *x);
 enum err search_compile(struct imap *x, const struct imap_search *args,
                         const struct search_place *place, struct arena *arena,
                         struct search_program **out) MUST;
+/* Keywords that the mailbox did not know before. */
+void search_program_refresh(struct search_program *p, const struct mailbox_view *v);
 void search_program_free(struct search_program *p); /* NULL is fine */
 
 struct search_found {
@@ -44,11 +46,15 @@ struct search_found {
     struct buf scores; /* with fuzzy keys: a byte for each, by UID */
 };
 void search_found_free(struct search_found *f);
-/* Messages with UID >= from_uid and modseq > since. */
+/* Messages with modseq > since, or (when it is not 0) with UID >= always_from. */
 struct search_span {
-    uint32_t from_uid;
     uint64_t since;
+    uint32_t always_from;
 };
+static inline bool search_span_has(const struct search_span *s, const struct message_row *row)
+{
+    return row->modseq > s->since || (s->always_from && row->uid >= s->always_from);
+}
 /* May tell INPROGRESS (RFC 9585). */
 enum err search_run(struct imap *x, struct search_program *p, const struct search_place *place,
                     const struct search_span *span, struct search_found *out) WAITS MUST;

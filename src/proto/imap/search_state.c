@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "proto/imap/search_state.h"
+#include "proto/imap/search_context.h"
 
 struct imap_search_state *search_state(struct imap *x)
 {
@@ -18,8 +18,10 @@ const struct set *imap_search_saved(const struct imap *x)
 
 void imap_search_unselected(struct imap *x)
 {
-    if (x->search)
+    if (x->search) {
         set_free(&x->search->saved);
+        search_contexts_free(x);
+    }
 }
 
 void imap_search_end(struct imap *x) { imap_search_unselected(x); }

@@ -163,6 +163,8 @@ struct imap_listing {
 enum err imap_listing_gather(struct imap *x, bool shared, struct arena *arena,
                              struct imap_listing *out) WAITS MUST;
 void imap_listing_close(struct imap_listing *l);
+/* By its name, owner, subscription; SELECTED is the caller's. */
+bool imap_filter_has(const struct imap_filter *f, const struct imap_listed *row); /* notify.c */
 bool imap_list_matches(str pattern, str name);
 void imap_render_namespaces(struct imap *x, struct buf *out); /* the whole response */
 void imap_render_status(struct imap *x, str name, const struct mailbox *m, uint32_t items,
@@ -226,6 +228,9 @@ enum err imap_metadata_tell(struct imap *x, const struct imap_listed *row, const
 
 /* ---- families with state ---- */
 void imap_search_end(struct imap *x);
+/* Around the news of the selected mailbox: results that are kept up to date. */
+void imap_search_before_news(struct imap *x, bool expunges) WAITS;
+void imap_search_after_news(struct imap *x) WAITS;
 void imap_search_unselected(struct imap *x); /* $ and CONTEXT belong to the selected mailbox */
 void imap_notify_end(struct imap *x);
 /* NOTIFY (notify_tell.c): between two commands. arrived: EXISTS was told, these are new. */
