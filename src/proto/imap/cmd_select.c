@@ -148,20 +148,38 @@ void imap_limit_code(const struct imap *x, uint32_t lowest, struct buf *code)
 
 /* ---- news ---- */
 
+/* What this session may change for good: w, t and s each allow their flags (RFC 4314 4). */
+static void permanent_flags(struct imap *x, const struct mailbox *m, struct buf *out)
+{
+    uint32_t rights = x->selected->read_only ? 0 : x->selected->rights;
+    size_t begin = out->len;
+    if (rights & IMAP_RIGHT('w'))
+        buf_add(out, STR(" \\Answered \\Flagged"));
+    if (rights & IMAP_RIGHT('t'))
+        buf_add(out, STR(" \\Deleted"));
+    if (rights & IMAP_RIGHT('s'))
+        buf_add(out, STR(" \\Seen"));
+    if (rights & IMAP_RIGHT('w')) {
+        buf_add(out, STR(" \\Draft"));
+        for (uint32_t i = 0; i < m->keywords->count; i++)
+            buf_addf(out, " %.*s", STR_ARG(m->keywords->names[i]));
+        if (m->keywords->count < KEYWORDS_MAX)
+            buf_add(out, STR(" \\*"));
+    }
+    if (buf_ok(out) && out->len > begin)
+        out->data[begin] = '('; /* instead of the first space */
+    else
+        buf_add_char(out, '(');
+}
+
 static void tell_keywords(struct imap *x, const struct mailbox *m)
 {
     struct buf *out = imap_out(x);
     buf_add(out, STR("* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft"));
     for (uint32_t i = 0; i < m->keywords->count; i++)
         buf_addf(out, " %.*s", STR_ARG(m->keywords->names[i]));
-    buf_add(out, STR(")\r\n* OK [PERMANENTFLAGS ("));
-    if (!x->selected->read_only) {
-        buf_add(out, STR("\\Answered \\Flagged \\Deleted \\Seen \\Draft"));
-        for (uint32_t i = 0; i < m->keywords->count; i++)
-            buf_addf(out, " %.*s", STR_ARG(m->keywords->names[i]));
-        if (m->keywords->count < KEYWORDS_MAX)
-            buf_add(out, STR(" \\*"));
-    }
+    buf_add(out, STR(")\r\n* OK [PERMANENTFLAGS "));
+    permanent_flags(x, m, out);
     buf_add(out, STR(")] Flags that stay\r\n"));
 }
 
