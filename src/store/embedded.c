@@ -265,7 +265,7 @@ static enum err open_parts(struct embedded *e, const struct store_options *o)
 {
     BUF_AUTO struct buf path = BUF_INIT(4096);
     TRY(open_folder(e, o));
-    TRY(index_open(path_in(e, &path, "index"), o->cache_bytes != 0 ? o->cache_bytes : 8u << 20,
+    TRY(index_open(path_in(e, &path, "index"), o->cache_bytes != 0 ? o->cache_bytes : 16u << 20,
                    o->read_only, &e->index));
     TRY(segments_open(&e->segments, path_in(e, &path, "journal"), o->read_only));
     for (size_t i = 0; i < e->segments.count; i++) { /* room in the map for what will be added */

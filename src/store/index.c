@@ -10,6 +10,7 @@
 /* Sizes for a house of 40 MB in all; the cache holds data blocks, indexes and filters alike. */
 #define WRITE_BUFFER (8u << 20)
 #define BLOCK_BYTES 8192
+#define METADATA_BYTES 4096
 #define BLOOM_BITS 10
 #define OPEN_FILES 256
 
@@ -51,7 +52,13 @@ static void table_options(struct index *x, uint64_t cache_bytes)
     rocksdb_block_based_options_set_block_cache(t, x->cache);
     rocksdb_block_based_options_set_block_size(t, BLOCK_BYTES);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
-    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+    /* In partitions: one whole filter or index block of a file is larger than a shard of a small
+     * cache, which would then read and check it again for every key. */
+    rocksdb_block_based_options_set_index_type(
+        t, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_partition_filters(t, 1);
+    rocksdb_block_based_options_set_metadata_block_size(t, METADATA_BYTES);
+    rocksdb_block_based_options_set_pin_top_level_index_and_filter(t, 1);
     rocksdb_block_based_options_set_filter_policy(
         t, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
     rocksdb_block_based_options_set_whole_key_filtering(t, 1);

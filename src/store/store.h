@@ -182,7 +182,7 @@ struct store_options {
     str dir; /* embedded: the data folder; made if `create` */
     bool create;
     bool read_only;             /* for check and restore: writes nothing at all */
-    uint64_t cache_bytes;       /* one cache for everything; 0: default 8 MiB */
+    uint64_t cache_bytes;       /* one cache for everything; 0: default 16 MiB */
     uint64_t segment_bytes;     /* 0: 256 MiB; tests use small ones */
     uint64_t index_flush_bytes; /* 0: 512 MiB of journal between index flushes */
     unsigned reserve_percent;   /* free disk kept back; reaching it answers NOSPACE; default 2 */
