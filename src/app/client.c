@@ -112,6 +112,7 @@ struct alone {
     struct command_run *run;
     struct store *store;
     struct buf *out, *errors;
+    const struct config *config;
     int exit_code;
 };
 
@@ -119,7 +120,7 @@ static void alone_fiber(void *arg) WAITS
 {
     struct alone *a = arg;
     struct directory directory = {a->store};
-    struct admin admin = {.directory = &directory};
+    struct admin admin = {.directory = &directory, .config = a->config};
     enum err e = accounts_open(&(struct accounts_options){.store = a->store}, &admin.accounts);
     if (e != ERR_OK) {
         a->exit_code = command_exit_code(e);
@@ -147,7 +148,7 @@ static int run_alone(struct command_run *r, struct server *s)
 {
     BUF_AUTO struct buf out = BUF_INIT(COMMAND_OUT_MAX);
     BUF_AUTO struct buf errors = BUF_INIT(65536);
-    struct alone a = {.run = r, .out = &out, .errors = &errors};
+    struct alone a = {.run = r, .out = &out, .errors = &errors, .config = &s->config};
     log_set_level(LOG_LEVEL_WARN);
     enum err e = alone_open(r, s, &a.store);
     if (e == ERR_OK) {

@@ -141,6 +141,7 @@ static enum err dev_config(struct dev *d, uint64_t base)
     buf_addf(&text, "[server]\ndata = %.*s\n", STR_ARG(dir));
     setting(d, &text, STR("server.hostname"), STR("mail.example.test"));
     setting(d, &text, STR("tls.certificates"), arena_fmt(a, "%.*s/dev-ecdsa.pem", STR_ARG(dir)));
+    setting(d, &text, STR("acme.folder"), arena_fmt(a, "%.*s/tls", STR_ARG(dir)));
     setting(d, &text, STR("auth.plain_on_loopback"), STR("yes"));
     setting(d, &text, STR("smtp.transactions_max"), STR("100000000"));
     setting(d, &text, STR("limits.connections_per_source"), STR("100000"));

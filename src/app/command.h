@@ -7,6 +7,7 @@
 #ifndef APP_COMMAND_H
 #define APP_COMMAND_H
 
+#include "app/config.h"
 #include "app/report.h"
 #include "core/account.h"
 #include "core/credentials.h"
@@ -21,6 +22,7 @@ struct admin {
     struct directory *directory;
     struct accounts *accounts;   /* of the calling thread */
     struct house_process *house; /* NULL: no server runs, the store is opened alone */
+    const struct config *config;
 };
 
 enum command_where { COMMAND_LOCAL, COMMAND_STORE, COMMAND_SERVER };

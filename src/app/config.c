@@ -301,6 +301,15 @@ static enum err take_line(struct parse *p, str line)
 static const str levels[] = {STR_INIT("debug"), STR_INIT("info"), STR_INIT("warn"),
                              STR_INIT("error")};
 
+static bool one_of(str word, const str *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (str_eq(word, words[i]))
+            return true;
+    }
+    return false;
+}
+
 static enum err check_policy(struct parse *p)
 {
     struct smtp_policy policy;
@@ -310,14 +319,26 @@ static enum err check_policy(struct parse *p)
     return e == ERR_INVALID ? wrong(p, bad, word, "") : e;
 }
 
+static enum err check_words(struct parse *p)
+{
+    const struct config *c = p->config;
+    static const str proofs[] = {STR_INIT("http-01"), STR_INIT("dns-01")};
+    static const str modes[] = {STR_INIT("none"), STR_INIT("testing"), STR_INIT("enforce")};
+    if (!one_of(c->acme_proof, proofs, ARRAY_LEN(proofs)))
+        return wrong(p, "acme.proof is http-01 or dns-01, not \"%\"", c->acme_proof, "");
+    if (!one_of(c->mta_sts_mode, modes, ARRAY_LEN(modes)))
+        return wrong(p, "mta_sts.mode is none, testing or enforce, not \"%\"", c->mta_sts_mode, "");
+    if (c->acme_enabled && str_eq(c->acme_proof, STR("dns-01")) && str_empty(c->dns_update_server))
+        return wrong(p, "acme.proof is dns-01, but dns_update.server names no name server",
+                     STR_NONE, "");
+    return ERR_OK;
+}
+
 static enum err check_whole(struct parse *p)
 {
     const struct config *c = p->config;
     p->line = 0;
-    bool known = false;
-    for (size_t i = 0; i < ARRAY_LEN(levels); i++)
-        known = known || str_eq(c->log_level, levels[i]);
-    if (!known)
+    if (!one_of(c->log_level, levels, ARRAY_LEN(levels)))
         return wrong(p, "log.level is debug, info, warn or error, not \"%\"", c->log_level, "");
     if (str_empty(c->server_hostname) || str_find_char(c->server_hostname, ' ') != STR_NPOS)
         return wrong(p, "server.hostname is not a host name", STR_NONE, "");
@@ -329,6 +350,7 @@ static enum err check_whole(struct parse *p)
         return wrong(p, "server.gates and server.house_threads are at most 64", STR_NONE, "");
     if (c->store_reserve_percent > 50)
         return wrong(p, "store.reserve_percent is at most 50", STR_NONE, "");
+    TRY(check_words(p));
     return check_policy(p);
 }
 

@@ -4,6 +4,7 @@
  * connection. It knows the house as a table of calls (gate_house.c) and the parent as a link.
  */
 #include "app/gate_house.h"
+#include "app/gate_web.h"
 #include "app/mail_policy.h"
 #include "app/relay_peer.h"
 #include "app/roles.h"
@@ -235,6 +236,17 @@ static void serve_imap(void *arg, struct stream *s) WAITS
     if (!place_take(k, s, &p, "* BYE [LIMIT] Too many connections from your address\r\n"))
         return;
     imap_gate(s, &k->imap);
+    place_leave(k->gate, &p);
+}
+
+static void serve_web(void *arg, struct stream *s) WAITS
+{
+    struct gate_socket *k = arg;
+    struct place p;
+    if (!place_take(k, s, &p, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n"))
+        return;
+    gate_web_serve(s, &k->gate->house.table,
+                   listener_rows[k->kind].implicit_tls ? k->smtp.tls : NULL);
     place_leave(k->gate, &p);
 }
 

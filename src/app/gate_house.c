@@ -252,6 +252,15 @@ static enum err gate_session_open(void *ctx, const struct session_handoff *h) WA
                             NULL, &r);
 }
 
+static enum err gate_page(void *ctx, str host, str path, bool secure, struct arena *arena,
+                          str *body) WAITS
+{
+    struct ipc_page_results r;
+    TRY(ipc_page(any_link(ctx), &(struct ipc_page_args){host, path, secure}, arena, &r));
+    *body = r.body;
+    return ERR_OK;
+}
+
 void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32_t npeers,
                      struct fiber_group *group)
 {
@@ -273,5 +282,6 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
         .sender_check = gate_sender_check,
         .deliver = gate_deliver,
         .session_open = gate_session_open,
+        .page = gate_page,
     };
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/house.h"
 
+#include "app/house_acme.h"
 #include "app/house_control.h"
 #include "app/house_queue.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "core/policy_web.h"
 #include "os/file.h"
 #include "os/offload.h"
 
@@ -51,7 +53,14 @@ static enum err house_config_load(str text, struct house_config **out)
     return ERR_OK;
 }
 
-static void house_config_drop(struct house_config *h)
+struct house_config *house_config_hold(struct house_process *h)
+{
+    struct house_config *c = atomic_load(&h->config);
+    atomic_fetch_add(&c->refs, 1);
+    return c;
+}
+
+void house_config_drop(struct house_config *h)
 {
     if (atomic_fetch_sub(&h->refs, 1) > 1)
         return;
@@ -223,6 +232,24 @@ static enum err session_open(void *ctx, const struct session_handoff *h) WAITS
     return e;
 }
 
+/* ---- pages ---- */
+
+static enum err page(void *ctx, str host, str path, bool secure, struct arena *arena,
+                     str *body) WAITS
+{
+    struct house_thread *t = container_of(ctx, struct house_thread, local);
+    struct house_config *c = house_config_hold(t->house);
+    BUF_AUTO struct buf text = BUF_INIT(65536);
+    enum mta_sts_mode mode = house_mta_sts_mode(&c->all);
+    enum err e = mode == MTA_STS_NONE && secure
+                     ? ERR_NOT_FOUND
+                     : policy_web_answer(&t->house->directory, mode, c->all.server_hostname, host,
+                                         path, secure, &text);
+    house_config_drop(c);
+    TRY(e);
+    return arena_dup(arena, buf_str(&text), body) ? ERR_OK : ERR_NOMEM;
+}
+
 /* ---- what an account may hold ---- */
 
 static enum err quota_of(void *ctx, uint64_t account, struct quota *out) WAITS
@@ -280,6 +307,7 @@ static enum err thread_open(struct house_thread *t)
     t->local.message_max = c->smtp_size_max;
     house_local_table(&t->local, &t->table);
     t->table.session_open = session_open;
+    t->table.page = page;
     return ERR_OK;
 }
 
@@ -401,6 +429,8 @@ static void house_ready(void *arg) WAITS
         e = house_queue_start(h);
     if (e == ERR_OK)
         e = house_control_start(h);
+    if (e == ERR_OK)
+        e = house_acme_start(h);
     struct ipc_ready_results r;
     if (e == ERR_OK)
         e = ipc_ready(&h->parent, &(struct ipc_ready_args){}, NULL, &r);

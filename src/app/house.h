@@ -67,6 +67,7 @@ struct house_thread {
 };
 
 struct house_control;
+struct house_acme;
 struct house_process {
     struct server *server;
     struct store *store;
@@ -78,12 +79,17 @@ struct house_process {
     _Atomic uint32_t quota_generation; /* a change makes the threads ask again */
     struct ipc_link parent;
     struct house_control *control;
+    struct house_acme *acme;
     uint64_t started_ms;
     struct arena arena;
 };
 
 /* Runs fn(arg) on the thread's loop, outside any fiber, and waits for it. fn must not wait. */
 void house_run_on(struct house_thread *t, void (*fn)(void *arg), void *arg) WAITS;
+
+/* The configuration as it is now, until it is dropped. */
+struct house_config *house_config_hold(struct house_process *h);
+void house_config_drop(struct house_config *c);
 
 /* house_dev.c: example.test, user1 … userN with the password "secret", where they do not exist. */
 enum err house_dev_accounts(struct house_process *h, uint32_t n) WAITS MUST;

@@ -173,6 +173,16 @@ static enum err serve_session_open(void *ctx, struct ipc_session_open_args *a, s
     return c->house->session_open(c->house->ctx, &h);
 }
 
+static enum err serve_page(void *ctx, struct ipc_page_args *a, struct arena *arena,
+                           struct ipc_page_results *out) WAITS
+{
+    struct gate_caller *c = ctx;
+    bool secure;
+    if (!wire_bool_take(a->secure, &secure))
+        return refuse(c, "a page");
+    return c->house->page(c->house->ctx, a->host, a->path, secure, arena, &out->body);
+}
+
 const struct ipc_service house_calls_for_gates = {
     .role = IPC_ROLE_HOUSE,
     .auth_password = serve_auth_password,
@@ -183,4 +193,5 @@ const struct ipc_service house_calls_for_gates = {
     .sender_check = serve_sender_check,
     .deliver = serve_deliver,
     .session_open = serve_session_open,
+    .page = serve_page,
 };

@@ -47,13 +47,16 @@ static enum err on_command(void *ctx, struct ipc_command_args *a, struct arena *
                            struct ipc_command_results *out) WAITS
 {
     struct house_process *h = ctx;
-    struct admin admin = {&h->directory, h->threads[0].accounts, h};
+    struct house_config *config = house_config_hold(h);
+    struct admin admin = {&h->directory, h->threads[0].accounts, h, &config->all};
     BUF_AUTO struct buf output = BUF_INIT(COMMAND_OUT_MAX);
     BUF_AUTO struct buf errors = BUF_INIT(65536);
     str *words = ARENA_ARRAY(arena, str, COMMAND_WORDS_MAX);
     struct command_run *r = ARENA_NEW(arena, struct command_run);
-    if (!words || !r)
+    if (!words || !r) {
+        house_config_drop(config);
         return ERR_NOMEM;
+    }
     *r = (struct command_run){.admin = &admin, .secret = a->secret, .json = a->json != 0};
     arena_init(&r->arena, 16777216);
     buf_init(&r->error, 65536);
@@ -71,6 +74,7 @@ static enum err on_command(void *ctx, struct ipc_command_args *a, struct arena *
     }
     buf_free(&r->error);
     arena_free(&r->arena);
+    house_config_drop(config);
     TRY(pack_output(&output, &out->output));
     e = pack_output(&errors, &out->errors);
     if (e != ERR_OK)

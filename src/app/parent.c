@@ -6,6 +6,7 @@
  */
 #include "app/parent.h"
 
+#include "app/certificates.h"
 #include "app/json.h"
 #include "app/server.h"
 #include "base/log.h"
@@ -432,6 +433,61 @@ static enum err on_roles_status(void *ctx, struct ipc_roles_status_args *a, stru
     return arena_dup(arena, buf_str(&text), &r->json) ? ERR_OK : ERR_NOMEM;
 }
 
+/* ---- certificates ---- */
+
+static enum err on_certificates_show(void *ctx, struct ipc_certificates_show_args *a,
+                                     struct arena *arena,
+                                     struct ipc_certificates_show_results *r) WAITS
+{
+    struct parent *p = ((struct child *)ctx)->parent;
+    BUF_AUTO struct buf list = BUF_INIT(1048576);
+    TRY(certificates_show(&p->server->config, &list));
+    return arena_dup(arena, buf_str(&list), &r->list) ? ERR_OK : ERR_NOMEM;
+}
+
+static enum err on_certificate_request(void *ctx, struct ipc_certificate_request_args *a,
+                                       struct arena *arena,
+                                       struct ipc_certificate_request_results *r) WAITS
+{
+    struct parent *p = ((struct child *)ctx)->parent;
+    BUF_AUTO struct buf der = BUF_INIT(65536);
+    TRY(certificates_request(&p->server->config, a->names, a->next != 0, &der));
+    return arena_dup(arena, buf_str(&der), &r->request) ? ERR_OK : ERR_NOMEM;
+}
+
+/* The new chain is written first; gates that cannot be told now read it when they are restarted. */
+static enum err on_certificate_install(void *ctx, struct ipc_certificate_install_args *a,
+                                       struct arena *arena,
+                                       struct ipc_certificate_install_results *r) WAITS
+{
+    struct parent *p = ((struct child *)ctx)->parent;
+    static const bool none[SOCKETS_MAX];
+    ARENA_AUTO struct arena scratch = ARENA_INIT(16777216);
+    struct tls_certificate *certs = ARENA_ARRAY(&scratch, struct tls_certificate, CERTIFICATES_MAX);
+    BUF_AUTO struct buf text = BUF_INIT(65536), rendered = BUF_INIT(CONFIG_TEXT_MAX);
+    FD_AUTO int config_fd = -1;
+    FD_AUTO int certificates_fd = -1;
+    size_t n = 0;
+    if (!certs)
+        return ERR_NOMEM;
+    TRY(certificates_install(&p->server->config, a->chain, a->next != 0));
+    TRY(server_certificates(&p->server->config, &scratch, certs, CERTIFICATES_MAX, &n, &text));
+    TRY(reload_tls(p->server, &p->server->config, certs, n, &text));
+    config_render(&p->server->config, false, &rendered);
+    TRY(text_pack(buf_str(&rendered), "config", &config_fd));
+    TRY(certificates_pack(certs, n, &certificates_fd));
+    tell_all(p, config_fd, certificates_fd, none, none);
+    LOG_INFO("parent", "a new certificate is in use");
+    return arena_dup(arena, STR("in use"), &r->text) ? ERR_OK : ERR_NOMEM;
+}
+
+static enum err on_certificate_next_key(void *ctx, struct ipc_certificate_next_key_args *a,
+                                        struct arena *arena,
+                                        struct ipc_certificate_next_key_results *r) WAITS
+{
+    return certificates_next_key(&((struct child *)ctx)->parent->server->config);
+}
+
 static const struct ipc_service from_child = {.role = IPC_ROLE_PARENT, .ready = on_ready};
 static const struct ipc_service from_house = {
     .role = IPC_ROLE_PARENT,
@@ -439,6 +495,10 @@ static const struct ipc_service from_house = {
     .operator_reload = on_operator_reload,
     .operator_stop = on_operator_stop,
     .roles_status = on_roles_status,
+    .certificates_show = on_certificates_show,
+    .certificate_request = on_certificate_request,
+    .certificate_install = on_certificate_install,
+    .certificate_next_key = on_certificate_next_key,
 };
 
 /* ---- deaths and restarts ---- */

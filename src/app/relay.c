@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "os/file.h"
 #include "os/loop.h"
+#include "proto/relay/exchange.h"
 #include "proto/relay/resolver.h"
 
 #include <stdio.h>
@@ -167,6 +168,13 @@ static enum err fetch(void *ctx, const struct relay_fetch *f, struct arena *aren
     return ERR_UNAVAILABLE;
 }
 
+static enum err exchange(void *ctx, const struct relay_exchange *x, struct arena *arena,
+                         str *answer) WAITS
+{
+    struct relay_process *p = ctx;
+    return exchange_run(&p->table.dns, x, arena, answer);
+}
+
 static void say_ready(void *arg) WAITS
 {
     struct relay_process *p = arg;
@@ -193,7 +201,7 @@ static enum err relay_process_open(struct relay_process *p, int control)
     config_log_level(c);
     fiber_group_init(&p->group);
     TRY(resolver_open(&options, &p->group, &p->resolver));
-    p->table = (struct relay){.ctx = p, .attempt = attempt, .fetch = fetch};
+    p->table = (struct relay){.ctx = p, .attempt = attempt, .fetch = fetch, .exchange = exchange};
     resolver_dns(p->resolver, &p->table.dns);
     TRY(links_open(p));
     p->parent = (struct ipc_link){

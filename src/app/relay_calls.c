@@ -68,6 +68,20 @@ static enum err serve_fetch(void *ctx, struct ipc_fetch_args *a, struct arena *a
     return give(&row, arena, &out->answer);
 }
 
+static enum err serve_exchange(void *ctx, struct ipc_exchange_args *a, struct arena *arena,
+                               struct ipc_exchange_results *out) WAITS
+{
+    struct relay_caller *c = ctx;
+    if (a->kind > RELAY_EXCHANGE_BANNER || a->port > UINT16_MAX)
+        return ERR_INVALID;
+    struct relay_exchange x = {.kind = (enum relay_exchange_kind)a->kind,
+                               .host = a->host,
+                               .port = (uint16_t)a->port,
+                               .question = a->question,
+                               .timeout_ms = a->timeout_ms};
+    return c->relay->exchange(c->relay->ctx, &x, arena, &out->answer);
+}
+
 const struct ipc_service relay_calls_for_gates = {
     .role = IPC_ROLE_RELAY,
     .dns_query = serve_dns_query,
@@ -77,4 +91,5 @@ const struct ipc_service relay_calls_for_house = {
     .dns_query = serve_dns_query,
     .attempt = serve_attempt,
     .fetch = serve_fetch,
+    .exchange = serve_exchange,
 };

@@ -98,6 +98,24 @@ static enum err peer_fetch(void *ctx, const struct relay_fetch *f, struct arena 
     return wire_fetched_take(r.answer, out) == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
+static enum err peer_exchange(void *ctx, const struct relay_exchange *x, struct arena *arena,
+                              str *answer) WAITS
+{
+    struct ipc_link *link = up(ctx);
+    if (!link)
+        return ERR_UNAVAILABLE;
+    struct ipc_exchange_results r;
+    TRY(ipc_exchange(link,
+                     &(struct ipc_exchange_args){.kind = x->kind,
+                                                 .host = x->host,
+                                                 .port = x->port,
+                                                 .question = x->question,
+                                                 .timeout_ms = x->timeout_ms},
+                     arena, &r));
+    *answer = r.answer;
+    return ERR_OK;
+}
+
 void relay_peer_init(struct relay_peer *p, struct fiber_group *group)
 {
     *p = (struct relay_peer){.group = group, .next_fd = -1};
@@ -105,5 +123,6 @@ void relay_peer_init(struct relay_peer *p, struct fiber_group *group)
     p->table = (struct relay){.ctx = p,
                               .attempt = peer_attempt,
                               .fetch = peer_fetch,
+                              .exchange = peer_exchange,
                               .dns = {.ctx = p, .query = peer_query}};
 }

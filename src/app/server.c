@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/server.h"
 
+#include "app/certificates.h"
 #include "app/house_control.h"
 #include "base/log.h"
 #include "os/file.h"
@@ -55,7 +56,12 @@ enum err server_certificates(const struct config *c, struct arena *a, struct tls
         if (str_next_word(&rest, &key))
             TRY(read_pem(key, a, &cert->key_pem, error));
     }
-    return ERR_OK;
+    enum err e = *n < max ? certificates_acme(c, a, &certs[*n]) : ERR_NOT_FOUND;
+    if (e == ERR_OK)
+        (*n)++;
+    else if (e != ERR_NOT_FOUND)
+        buf_addf(error, "acme.folder: the certificate cannot be read: %s.", err_text(e));
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
 /* Each is tried alone. */
@@ -70,7 +76,8 @@ void server_name_bad_certificate(const struct config *c, const struct tls_certif
             continue;
         }
         buf_addf(error, "tls.certificates: %.*s is not a certificate with its key.",
-                 STR_ARG(c->tls_certificates.items[i]));
+                 STR_ARG(i < c->tls_certificates.count ? c->tls_certificates.items[i]
+                                                       : STR("the one from acme.folder")));
         return;
     }
     buf_add_c(error, "tls.certificates: not valid together (see the log).");

@@ -128,6 +128,9 @@ struct house {
     enum err (*deliver)(void *ctx, uint32_t home, const struct envelope *e,
                         struct deliver_result *out) WAITS;
     enum err (*session_open)(void *ctx, const struct session_handoff *h) WAITS;
+    /* One of the pages of core/policy_web.h; secure: asked for over TLS. ERR_NOT_FOUND. */
+    enum err (*page)(void *ctx, str host, str path, bool secure, struct arena *arena,
+                     str *body) WAITS;
 };
 
 /* The row form of an envelope without fd, mime (for the wire between roles and for queue rows). */
