@@ -13,9 +13,11 @@
 
 void client_print(const struct buf *out, const struct buf *errors)
 {
-    fwrite(out->data, 1, out->len, stdout);
+    if (out->len)
+        fwrite(out->data, 1, out->len, stdout);
     fflush(stdout);
-    fwrite(errors->data, 1, errors->len, stderr);
+    if (errors->len)
+        fwrite(errors->data, 1, errors->len, stderr);
 }
 
 enum err client_data_dir(struct command_run *r, struct config *config, str *out)
