@@ -9,6 +9,7 @@
  *   'C' account id, credential id   → credential row
  *   'G' account id, address         → granted sender address (empty row)
  *   'M' entry                       → shared metadata of the server (metadata.c)
+ *   'K' domain 00 selector          → DKIM key row
  *   'N'                             → next account id
  *   'R' match, name                 → route row (core/transport.h)
  *   'S'                             → 32 secret bytes of this store
@@ -23,6 +24,7 @@
 enum {
     DIR_SPACE_ADDRESS = 'A',
     DIR_SPACE_CREDENTIAL = 'C',
+    DIR_SPACE_DKIM = 'K', /* core/dkim_keys.h */
     DIR_SPACE_DOMAIN = 'D',
     DIR_SPACE_GRANT = 'G',
     DIR_SPACE_SHARE = 'H',

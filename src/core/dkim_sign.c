@@ -99,14 +99,13 @@ static enum err hash_body(str body, uint8_t digest[MAIL_DIGEST_BYTES])
     return ERR_OK;
 }
 
-static enum err signing_begin(struct signing *s, str message, int64_t now_s)
+static enum err signing_begin(struct signing *s, str header, str body, int64_t now_s)
 {
-    size_t header = header_size(message);
     arena_init(&s->arena, SIGN_ARENA_MAX);
     s->now_s = now_s;
-    enum err e = dkim_fields_of(&s->arena, str_head(message, header), &s->fields);
+    enum err e = dkim_fields_of(&s->arena, header, &s->fields);
     if (e == ERR_OK)
-        e = hash_body(str_skip(message, header), s->body);
+        e = hash_body(body, s->body);
     return e;
 }
 
@@ -178,16 +177,24 @@ static enum err sign_one(struct signing *s, const struct dkim_signer *signer, st
     return e;
 }
 
-enum err dkim_sign(const struct dkim_signer *signers, size_t n, str message, int64_t now_s,
-                   struct buf *out)
+enum err dkim_sign_parts(const struct dkim_signer *signers, size_t n, str header, str body,
+                         int64_t now_s, struct buf *out)
 {
     struct signing s = {0};
     assert(n <= DKIM_SIGNERS_MAX);
-    enum err e = signing_begin(&s, message, now_s);
+    enum err e = signing_begin(&s, header, body, now_s);
     for (size_t i = 0; i < n && e == ERR_OK; i++)
         e = sign_one(&s, &signers[i], out);
     arena_free(&s.arena);
     return e;
+}
+
+enum err dkim_sign(const struct dkim_signer *signers, size_t n, str message, int64_t now_s,
+                   struct buf *out)
+{
+    size_t header = header_size(message);
+    return dkim_sign_parts(signers, n, str_head(message, header), str_skip(message, header), now_s,
+                           out);
 }
 
 /* ---- ARC ---- */
@@ -291,7 +298,8 @@ enum err arc_seal(const struct dkim_signer *signer, str results, enum dkim_chain
     struct mail_key *key = mail_key_read(signer->ed25519, signer->key_pem);
     if (!key)
         return ERR_INVALID;
-    enum err e = signing_begin(&s, message, now_s);
+    size_t header = header_size(message);
+    enum err e = signing_begin(&s, str_head(message, header), str_skip(message, header), now_s);
     if (e == ERR_OK)
         e = seal(&s, signer, key, results, out);
     arena_free(&s.arena);

@@ -23,6 +23,9 @@ struct dkim_signer {
  * no From. ERR_LIMIT, ERR_NOMEM. */
 enum err dkim_sign(const struct dkim_signer *signers, size_t n, str message, int64_t now_s,
                    struct buf *out) MUST;
+/* The same for a header (with its empty line) and a body that lie apart. */
+enum err dkim_sign_parts(const struct dkim_signer *signers, size_t n, str header, str body,
+                         int64_t now_s, struct buf *out) MUST;
 /* ARC-Seal, ARC-Message-Signature and ARC-Authentication-Results of the next instance, to go before
  * the message. results: the value of our Authentication-Results ("mx.test; …"). chain: what
  * verifying the chain gave on arrival. ERR_DENIED: the chain is broken, nothing is to be sealed;

@@ -4,6 +4,10 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "core/dkim_keys.h"
+#include "os/clock.h"
+
+#define SIGNED_TRACE_MAX 131072 /* bytes of trace fields and signatures */
 #include "core/forward.h"
 
 static enum err call_auth_password(void *ctx, const struct auth_attempt *at, str password,
@@ -106,7 +110,18 @@ static enum err call_deliver(void *ctx, uint32_t home, const struct envelope *e,
 {
     struct house_local *h = ctx;
     (void)home;
-    return deliver_envelope(h->deliver, e, out);
+    if (!e->account)
+        return deliver_envelope(h->deliver, e, out);
+    struct envelope ours = *e; /* of a signed-in sender: with our signatures */
+    BUF_AUTO struct buf trace = BUF_INIT(SIGNED_TRACE_MAX);
+    enum err signed_ = dkim_sign_envelope(&h->directory, e, clock_wall_s(), &trace);
+    if (signed_ != ERR_OK)
+        LOG_WARN("house", "not signed id=%.*s cause=%s", STR_ARG(e->id), err_name(signed_));
+    if (signed_ != ERR_OK && err_class(signed_) == ERR_CLASS_TEMP)
+        return signed_;
+    buf_add(&trace, e->trace);
+    ours.trace = buf_str(&trace);
+    return buf_ok(&trace) ? deliver_envelope(h->deliver, &ours, out) : ERR_LIMIT;
 }
 
 void house_local_table(struct house_local *h, struct house *out)
