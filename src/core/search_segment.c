@@ -94,9 +94,11 @@ bool segment_block_at(const struct segment *s, uint32_t block, uint32_t *offset,
 enum err segment_unpack(const struct segment *s, uint32_t block, str packed, struct buf *out)
 {
     uint32_t bytes = u32_at(s->block_table, (size_t)block * 3 + 2);
+    if (bytes > SEGMENT_BLOCK_MAX)
+        return ERR_CORRUPT;
     char *to = buf_reserve(out, bytes);
     if (!to)
-        return ERR_LIMIT;
+        return ERR_NOMEM;
     if (ZSTD_decompress(to, bytes, packed.data, packed.len) != bytes)
         return ERR_CORRUPT;
     buf_commit(out, bytes);
@@ -178,7 +180,7 @@ static void each_term(const struct segment *s, str needle, void (*fn)(void *arg,
         uint32_t term = term_at(s, place);
         fn(arg, term);
         size_t next = u32_at(s->term_offsets, term + 1);
-        at = next > at ? next - 1 : at + found + 1; /* on the stop before the next term */
+        at = MAX(next - 1, at + found + 1); /* on the stop before the next term */
     }
 }
 

@@ -13,6 +13,7 @@
 #define SEGMENT_STOP '\xff'
 #define SEGMENT_WORD_MAX 64   /* bytes of a token in the dictionary; longer ones are cut up */
 #define SEGMENT_NEEDLE_MAX 32 /* of these any part is whole in one piece */
+#define SEGMENT_BLOCK_MAX (8 * SEGMENT_MESSAGE_MAX)
 #define SEGMENT_NO_BLOCK UINT32_MAX
 
 static inline uint32_t segment_crc(uint32_t crc, str s) { return code_crc32c(crc, s.data, s.len); }

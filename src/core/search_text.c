@@ -30,7 +30,8 @@ bool search_record_next(str *rest, struct search_record *out)
     out->value = out->text;
     if (out->kind != SEARCH_RECORD_BODY) {
         str_cut(out->text, ':', &out->name, &out->value);
-        out->value = str_skip(out->value, 1);
+        if (str_starts(out->value, STR(" "))) /* a line that is no field may have none */
+            out->value = str_skip(out->value, 1);
     }
     *rest = str_skip(*rest, n);
     return true;
