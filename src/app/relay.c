@@ -3,16 +3,20 @@
  * The relay: everything that goes out. It opens no file and reads no mailbox; it knows gates and
  * house threads as links over which they ask (relay_calls.c). One loop thread, and the resolver's.
  */
+#include "proto/relay/relay.h"
 #include "app/relay_calls.h"
 #include "app/roles.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "os/file.h"
 #include "os/loop.h"
+#include "os/proc.h"
 #include "proto/relay/exchange.h"
 #include "proto/relay/resolver.h"
 
 #include <stdio.h>
+
+#define RETIRED_MAX 16
 
 struct relay_process;
 struct relay_link {
@@ -30,6 +34,11 @@ struct relay_process {
     struct fiber_group group;
     struct ipc_link parent;
     struct resolver *resolver;
+    struct relay_agent *agent;
+    struct tls_client *any, *verify;    /* verify: NULL when there are no trusted roots */
+    struct config config;               /* its texts are the agent's */
+    struct config retired[RETIRED_MAX]; /* older ones, which attempts under way may still use */
+    size_t nretired;
     struct relay table;
     struct relay_link *links; /* the gates', then the house threads' */
     uint32_t nlinks;
@@ -100,19 +109,6 @@ static enum err links_open(struct relay_process *p)
 
 /* ---- what the parent says ---- */
 
-static enum err on_reload(void *ctx, struct ipc_relay_reload_args *a, struct arena *arena,
-                          struct ipc_relay_reload_results *r) WAITS
-{
-    struct config c;
-    BUF_AUTO struct buf text = BUF_INIT(CONFIG_TEXT_MAX);
-    BUF_AUTO struct buf error = BUF_INIT(4096);
-    TRY(text_unpack(a->config, CONFIG_TEXT_MAX, &text));
-    TRY(config_parse(STR("posthouse.conf"), buf_str(&text), &c, &error));
-    config_log_level(&c);
-    config_free(&c);
-    return ERR_OK;
-}
-
 static bool busy(const struct relay_process *p)
 {
     for (uint32_t i = 0; i < p->nlinks; i++) {
@@ -120,6 +116,52 @@ static bool busy(const struct relay_process *p)
             return true;
     }
     return false;
+}
+
+static struct relay_config agent_config(const struct config *c)
+{
+    return (struct relay_config){
+        .hostname = c->server_hostname,
+        .port = (uint16_t)c->relay_port,
+        .private_addresses = c->relay_private_addresses,
+        .ipv6 = c->relay_ipv6,
+        .dane = c->relay_dane && c->resolver_dnssec,
+        .mta_sts = c->relay_mta_sts,
+        .hosts_max = (uint32_t)c->relay_hosts_max,
+        .attempt_ms = c->relay_attempt_timeout,
+        .connect_ms = c->relay_connect_timeout,
+        .idle_ms = c->relay_idle_timeout,
+        .uses_max = (uint32_t)c->relay_transactions_max,
+    };
+}
+
+/* Attempts under way use the old texts: they are freed when none is. */
+static void config_use(struct relay_process *p, const struct config *next)
+{
+    if (!busy(p)) {
+        while (p->nretired > 0)
+            config_free(&p->retired[--p->nretired]);
+    }
+    p->retired[p->nretired++] = p->config;
+    p->config = *next;
+    struct relay_config c = agent_config(&p->config);
+    relay_agent_configure(p->agent, &c);
+}
+
+static enum err on_reload(void *ctx, struct ipc_relay_reload_args *a, struct arena *arena,
+                          struct ipc_relay_reload_results *r) WAITS
+{
+    struct relay_process *p = ctx;
+    struct config c;
+    BUF_AUTO struct buf text = BUF_INIT(CONFIG_TEXT_MAX);
+    BUF_AUTO struct buf error = BUF_INIT(4096);
+    if (p->nretired == RETIRED_MAX && busy(p))
+        return ERR_BUSY;
+    TRY(text_unpack(a->config, CONFIG_TEXT_MAX, &text));
+    TRY(config_parse(STR("posthouse.conf"), buf_str(&text), &c, &error));
+    config_log_level(&c);
+    config_use(p, &c);
+    return ERR_OK;
 }
 
 /* What is under way may end; what is not done by then is tried again after the start. */
@@ -156,18 +198,6 @@ static void parent_gone(struct ipc_link *l)
 
 /* ---- life ---- */
 
-static enum err attempt(void *ctx, const struct relay_job *job, struct arena *arena,
-                        struct relay_report *out) WAITS
-{
-    return ERR_UNAVAILABLE;
-}
-
-static enum err fetch(void *ctx, const struct relay_fetch *f, struct arena *arena,
-                      struct relay_fetched *out) WAITS
-{
-    return ERR_UNAVAILABLE;
-}
-
 static enum err exchange(void *ctx, const struct relay_exchange *x, struct arena *arena,
                          str *answer) WAITS
 {
@@ -181,6 +211,31 @@ static void say_ready(void *arg) WAITS
     struct ipc_ready_results r;
     if (ipc_ready(&p->parent, &(struct ipc_ready_args){}, NULL, &r) != ERR_OK)
         loop_stop(p->loop);
+}
+
+/* Before the sandbox: the system's roots are a file. */
+static enum err trust_open(struct relay_process *p)
+{
+    TRY(tls_client_open(TLS_VERIFY_NONE, STR_NONE, &p->any));
+    if (tls_client_open(TLS_VERIFY_NAME, STR_NONE, &p->verify) != ERR_OK) {
+        p->verify = NULL;
+        LOG_WARN("relay", "no trusted root certificates: MTA-STS and fetches do not work");
+    }
+    return ERR_OK;
+}
+
+static enum err agent_open(struct relay_process *p)
+{
+    BUF_AUTO struct buf text = BUF_INIT(CONFIG_TEXT_MAX);
+    BUF_AUTO struct buf error = BUF_INIT(4096);
+    struct dns dns;
+    config_render(&p->server->config, false, &text);
+    TRY(config_parse(STR("posthouse.conf"), buf_str(&text), &p->config, &error));
+    struct relay_config c = agent_config(&p->config);
+    resolver_dns(p->resolver, &dns);
+    TRY(relay_agent_open(&c, dns, p->any, p->verify, &p->agent));
+    relay_agent_table(p->agent, &p->table);
+    return ERR_OK;
 }
 
 static enum err relay_process_open(struct relay_process *p, int control)
@@ -201,8 +256,8 @@ static enum err relay_process_open(struct relay_process *p, int control)
     config_log_level(c);
     fiber_group_init(&p->group);
     TRY(resolver_open(&options, &p->group, &p->resolver));
-    p->table = (struct relay){.ctx = p, .attempt = attempt, .fetch = fetch, .exchange = exchange};
-    resolver_dns(p->resolver, &p->table.dns);
+    TRY(agent_open(p));
+    p->table.exchange = exchange;
     TRY(links_open(p));
     p->parent = (struct ipc_link){
         .name = "parent", .service = &from_parent, .ctx = p, .ended = parent_gone};
@@ -217,7 +272,10 @@ int relay_main(struct server *s, int control)
     if (!p)
         return 1;
     *p = (struct relay_process){.server = s, .arena = arena};
-    enum err e = role_enter(ROLE_RELAY, s);
+    proc_set_title(role_name(ROLE_RELAY)); /* reading the roots takes a moment */
+    enum err e = trust_open(p);
+    if (e == ERR_OK)
+        e = role_enter(ROLE_RELAY, s);
     if (e == ERR_OK)
         e = loop_open(&p->loop, &(struct loop_options){.name = "relay"});
     if (e == ERR_OK)

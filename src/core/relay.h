@@ -105,8 +105,9 @@ struct relay_exchange {
 
 struct relay {
     void *ctx;
-    /* ERR_OK: out says what became of each recipient. Another error: nothing was tried, or nothing
-     * is known (ERR_UNKNOWN: the final reply was lost; the message is tried again). */
+    /* ERR_OK: out says what became of each recipient; where the final reply was lost, that
+     * is RELAY_TEMPORARY with "4.4.2" (it may arrive twice, never not at all). Another error:
+     * nothing was tried, or nothing is known (ERR_UNKNOWN: the relay died); try again. */
     enum err (*attempt)(void *ctx, const struct relay_job *job, struct arena *arena,
                         struct relay_report *out) WAITS;
     enum err (*fetch)(void *ctx, const struct relay_fetch *f, struct arena *arena,

@@ -75,6 +75,12 @@ bool stream_is_idle(const struct stream *s);
  * before (rule wire-2), else ERR_INVALID and the stream fails. */
 enum err stream_start_tls_server(struct stream *s, struct tls_server *t) WAITS MUST;
 enum err stream_start_tls_client(struct stream *s, struct tls_client *t, str host_name) WAITS MUST;
+/* The same with DANE: `name` and more names, TLSA records (net/tls.h). ERR_UNSUPPORTED before a
+ * byte is sent: none of the records is usable (RFC 7672 2.1: then encrypt without authentication).
+ */
+struct tls_expect;
+enum err stream_start_tls_expect(struct stream *s, struct tls_client *t,
+                                 const struct tls_expect *expect) WAITS MUST;
 bool stream_is_tls(const struct stream *s);
 struct stream_tls_info {
     const char *version; /* "TLSv1.3"; borrowed for the stream's life */

@@ -219,6 +219,22 @@ enum err stream_start_tls_client(struct stream *s, struct tls_client *t, str hos
     return run_handshake(s);
 }
 
+enum err stream_start_tls_expect(struct stream *s, struct tls_client *t,
+                                 const struct tls_expect *expect)
+{
+    if (expect->ndane == 0)
+        return stream_start_tls_client(s, t, expect->name);
+    TRY(may_start(s));
+    TRY(attach(s, tls_client_context(t)));
+    SSL_set_connect_state(s->ssl);
+    enum err e = tls_client_prepare_dane(s->ssl, expect);
+    if (e == ERR_UNSUPPORTED)
+        stream_tls_free(s);
+    if (e != ERR_OK)
+        return e == ERR_UNSUPPORTED ? e : stream_stick(s, e);
+    return run_handshake(s);
+}
+
 bool stream_is_tls(const struct stream *s) { return s->ssl != NULL; }
 
 /* --- what was agreed --- */

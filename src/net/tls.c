@@ -37,6 +37,7 @@
     "RSA+SHA256:RSA+SHA384:RSA+SHA512"
 #define NAMES_MAX 100000
 #define CERTIFICATES_MAX 10000
+enum { DANE_TA = 2, DANE_EE = 3 }; /* RFC 7218 2.1 */
 #define CLIENT_SESSIONS_MAX 256
 #define ALPN_MAX 255
 
@@ -482,6 +483,10 @@ enum err tls_client_open(enum tls_verify verify, str ca_pem, struct tls_client *
         tls_client_close(t);
         return e;
     }
+    if (SSL_CTX_dane_enable(t->ctx) != 1) {
+        tls_client_close(t);
+        return ERR_NOMEM;
+    }
     (void)SSL_CTX_set_app_data(t->ctx, t);
     (void)SSL_CTX_set_session_cache_mode(t->ctx,
                                          SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
@@ -529,4 +534,47 @@ enum err tls_client_prepare(struct tls_client *t, SSL *ssl, str host_name)
         (void)SSL_set_session(ssl, session);
     pthread_mutex_unlock(&t->lock);
     return ERR_OK;
+}
+
+static bool add_dane_names(SSL *ssl, const struct tls_expect *expect)
+{
+    char host[256];
+    for (size_t i = 0; i < expect->nnames; i++) {
+        str name = expect->names[i];
+        if (name.len == 0 || name.len >= sizeof host)
+            continue;
+        memcpy(host, name.data, name.len);
+        host[name.len] = 0;
+        if (SSL_add1_host(ssl, host) != 1)
+            return false;
+    }
+    return true;
+}
+
+/* RFC 7672 3.1: usages 2 and 3 only; 3.1.1: with 3 neither names nor dates count. A session is
+ * never resumed here: it may come from a handshake that proved nothing. */
+enum err tls_client_prepare_dane(SSL *ssl, const struct tls_expect *expect)
+{
+    char host[256];
+    size_t usable = 0;
+    if (expect->name.len == 0 || expect->name.len >= sizeof host)
+        return ERR_INVALID;
+    memcpy(host, expect->name.data, expect->name.len);
+    host[expect->name.len] = 0;
+    X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
+    X509_VERIFY_PARAM_set_time(param, (time_t)clock_wall_s());
+    if (SSL_dane_enable(ssl, host) <= 0 || !add_dane_names(ssl, expect))
+        return ERR_NOMEM;
+    (void)SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    for (size_t i = 0; i < expect->ndane; i++) {
+        const struct tls_dane_record *r = &expect->dane[i];
+        if (r->usage != DANE_TA && r->usage != DANE_EE)
+            continue;
+        usable += SSL_dane_tlsa_add(ssl, r->usage, r->selector, r->matching,
+                                    (const unsigned char *)r->data.data, r->data.len) > 0;
+    }
+    ERR_clear_error();
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+    return usable > 0 ? ERR_OK : ERR_UNSUPPORTED;
 }

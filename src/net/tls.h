@@ -37,6 +37,20 @@ enum tls_verify { TLS_VERIFY_NONE, TLS_VERIFY_NAME };
 enum err tls_client_open(enum tls_verify verify, str ca_pem, struct tls_client **out) MUST;
 void tls_client_close(struct tls_client *t);
 
+/* DANE (RFC 6698, 7671, 7672). */
+struct tls_dane_record {
+    uint8_t usage, selector, matching;
+    str data;
+};
+/* What the other end must prove in stream_start_tls_expect. */
+struct tls_expect {
+    str name;                           /* SNI; and the name to verify by the client's own kind */
+    const struct tls_dane_record *dane; /* none: the client's kind decides (enum tls_verify) */
+    size_t ndane;                       /* a record with usage 2 also checks the names */
+    const str *names;                   /* besides `name`, for usage 2 */
+    size_t nnames;
+};
+
 /* A CA and certificates of our own, for `posthouse dev` and tests. ECDSA P-256 (or RSA 2048). */
 enum err tls_make_ca(str common_name, struct buf *cert_pem, struct buf *key_pem) MUST;
 enum err tls_make_certificate(str ca_cert_pem, str ca_key_pem, const str *dns_names, size_t n,

@@ -20,6 +20,9 @@ SSL_CTX *tls_client_context(struct tls_client *t);
 /* Name, verification and a session to resume. ERR_INVALID, ERR_NOMEM. */
 enum err tls_client_prepare(struct tls_client *t, SSL *ssl, str host_name) MUST;
 
+/* The same with TLSA records. ERR_UNSUPPORTED: no record is usable. */
+enum err tls_client_prepare_dane(SSL *ssl, const struct tls_expect *expect) MUST;
+
 /* tls-server-end-point (RFC 5929 4.1). ERR_UNSUPPORTED. */
 enum err tls_end_point(SSL *ssl, struct buf *out) MUST;
 

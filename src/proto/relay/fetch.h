@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * fetch: one HTTP/1.1 request over TLS (RFC 9112), the only way out for HTTP. It refuses private
+ * and link-local addresses after resolution and connects to the very address that it judged (rule
+ * web-3). No redirect is followed: the caller sees `location`. Answers are hostile: header and body
+ * are limited, and the time is for the whole.
+ */
+#ifndef PROTO_RELAY_FETCH_H
+#define PROTO_RELAY_FETCH_H
+
+#include "core/relay.h"
+#include "net/tls.h"
+
+#define FETCH_HEADER_MAX 65536
+#define FETCH_LINE_MAX 8192
+#define FETCH_TIMEOUT_MS_MAX 300000
+
+struct fetch_options {
+    const struct dns *dns;
+    struct tls_client *verify; /* for https; NULL: ERR_TLS */
+    bool private_ok, ipv6;
+    uint64_t connect_ms;
+};
+/* ERR_SYNTAX (the URL, method or answer), ERR_DENIED (private address), ERR_NOT_FOUND (no such
+ * host), ERR_TOO_LARGE, ERR_TLS, ERR_TIMEOUT, ERR_EOF, ERR_UNAVAILABLE (DNS). */
+enum err fetch_run(const struct fetch_options *o, const struct relay_fetch *f, struct arena *arena,
+                   struct relay_fetched *out) WAITS MUST;
+
+#endif
