@@ -4,6 +4,7 @@
  */
 #include "app/command.h"
 #include "app/house_acme.h"
+#include "core/dkim_keys.h"
 #include "core/domain_setup.h"
 #include "core/policy_web.h"
 #include "os/rand.h"
@@ -51,6 +52,27 @@ static enum err gather_tlsa(struct zone *z) WAITS
     return ERR_OK;
 }
 
+/* The records of all keys: those that wait are published ahead, those retired stay a while. */
+static enum err gather_dkim(struct zone *z) WAITS
+{
+    struct command_run *r = z->run;
+    struct dkim_domain_keys keys;
+    TRY(dkim_keys_of(r->admin->directory, z->facts.domain, &r->arena, &keys));
+    struct setup_dkim *dkim = ARENA_ARRAY(&r->arena, struct setup_dkim, keys.count + 1);
+    if (!dkim)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < keys.count; i++) {
+        BUF_AUTO struct buf record = BUF_INIT(8192);
+        TRY(dkim_key_record(keys.keys[i].pem, &record));
+        dkim[i].selector = keys.keys[i].selector;
+        if (!arena_dup(&r->arena, buf_str(&record), &dkim[i].record))
+            return ERR_NOMEM;
+    }
+    z->facts.dkim = dkim;
+    z->facts.ndkim = keys.count;
+    return ERR_OK;
+}
+
 /* Addresses that the configuration names; "*" says nothing about what the world sees. */
 static enum err gather_addresses(struct zone *z, const struct config *c)
 {
@@ -94,6 +116,7 @@ static enum err gather(struct zone *z) WAITS
     }
     TRY(gather_addresses(z, c));
     TRY(gather_tlsa(z));
+    TRY(gather_dkim(z));
     return setup_records(&z->facts, &r->arena, z->records, SETUP_RECORDS_MAX, &z->n);
 }
 
