@@ -52,9 +52,13 @@ static struct {
     struct relay_route route;
     uint64_t idle_ms;
     int attempts;
+    const char *fetch; /* a path to fetch instead of an attempt */
+    bool private_refused;
     /* what came of it */
     struct relay_report report;
     enum err result;
+    struct relay_fetched fetched;
+    enum err fetch_result;
     char heard[65536], data[65536];
     int connections;
     uint64_t took_ms;
@@ -232,6 +236,17 @@ static void attempt_once(struct relay *relay, int fd, size_t size) WAITS
     world.result = relay->attempt(relay->ctx, &job, &world.arena, &world.report);
 }
 
+static void fetch_once(struct relay *relay) WAITS
+{
+    struct relay_fetch f = {
+        .method = STR("GET"),
+        .url = arena_fmt(&world.arena, "http://127.0.0.1:%u%s", world.at.port, world.fetch),
+        .answer_max = 100,
+        .timeout_ms = 500,
+    };
+    world.fetch_result = relay->fetch(relay->ctx, &f, &world.arena, &world.fetched);
+}
+
 static void run_fiber(void *arg) WAITS
 {
     struct relay_agent *agent;
@@ -240,7 +255,7 @@ static void run_fiber(void *arg) WAITS
     struct relay_config config = {
         .hostname = STR("mail.example.org"),
         .port = world.at.port,
-        .private_addresses = true,
+        .private_addresses = !world.private_refused,
         .ipv6 = true,
         .dane = true,
         .connect_ms = 500,
@@ -255,7 +270,9 @@ static void run_fiber(void *arg) WAITS
     OK(file_memory("content", &fd));
     OK(file_write_all_at(fd, 0, world.content, strlen(world.content)));
     uint64_t started = clock_mono_ms();
-    for (int i = 0; i < world.attempts; i++)
+    if (world.fetch)
+        fetch_once(&relay);
+    for (int i = 0; i < world.attempts && !world.fetch; i++)
         attempt_once(&relay, fd, strlen(world.content));
     world.took_ms = clock_mono_ms() - started;
     relay_agent_close(agent);
@@ -797,6 +814,80 @@ static void test_private_hosts_are_refused_unless_allowed(void **state)
     expect(0, RELAY_PERMANENT, 0, "5.4.4");
 }
 
+static void test_private_mail_hosts_are_refused(void **state)
+{
+    usual_dns(false);
+    world.private_refused = true;
+    run();
+    expect(0, RELAY_PERMANENT, 0, "5.4.4");
+    assert_int_equal(world.connections, 0);
+}
+
+/* ---- fetches ---- */
+
+/* rule: web-3 */
+static void test_fetches_from_private_addresses_are_refused(void **state)
+{
+    world.fetch = "/x";
+    world.private_refused = true;
+    run();
+    assert_int_equal(world.fetch_result, ERR_DENIED);
+    assert_int_equal(world.connections, 0);
+}
+
+#define ASKED                                                                                      \
+    "<GET /x HTTP/1.1", "<Host: 127.0.0.1:", "<User-Agent", "<Accept", "<Connection: close", "<"
+static void test_pages_are_fetched(void **state)
+{
+    world.fetch = "/x";
+    SCRIPT(0, ASKED, ">HTTP/1.1 100 Continue", ">", ">HTTP/1.1 200 OK", ">Content-Type: text/plain",
+           ">Content-Length: 5", ">", "!raw hello world");
+    run();
+    OK(world.fetch_result);
+    assert_true(world.fetched.status == 200 && str_eq(world.fetched.body, STR("hello")));
+    assert_true(str_eq(world.fetched.content_type, STR("text/plain")));
+    reset(NULL);
+    world.fetch = "/x";
+    SCRIPT(0, ASKED, ">HTTP/1.1 404 No", ">Transfer-Encoding: chunked", ">", ">3;x=y", ">abc", ">A",
+           ">0123456789", ">0", ">");
+    run();
+    OK(world.fetch_result);
+    assert_true(world.fetched.status == 404 && str_eq(world.fetched.body, STR("abc0123456789")));
+    reset(NULL);
+    world.fetch = "/x";
+    SCRIPT(0, ASKED, ">HTTP/1.0 302 Found", ">Location: http://10.0.0.1/", ">", "!raw to the end",
+           "!close");
+    run();
+    OK(world.fetch_result);
+    assert_true(str_eq(world.fetched.location, STR("http://10.0.0.1/")));
+    assert_true(str_eq(world.fetched.body, STR("to the end")));
+}
+
+static void test_hostile_pages(void **state)
+{
+    static const struct {
+        const char *steps[12];
+        enum err want;
+    } cases[] = {
+        {{ASKED, ">HTTP/1.1 200 OK", ">Content-Length: 1000000", ">"}, ERR_TOO_LARGE},
+        {{ASKED, ">HTTP/1.1 200 OK", ">Transfer-Encoding: chunked", ">", ">ffffffffffff"},
+         ERR_TOO_LARGE},
+        {{ASKED, ">HTTP/1.1 200 OK", ">Content-Length: 5", ">Content-Length: 6", ">"}, ERR_SYNTAX},
+        {{ASKED, ">SSH-2.0-nothing"}, ERR_SYNTAX},
+        {{ASKED, ">HTTP/1.1 200 OK", ">Content-Length: 9", ">", "!raw abc", "!close"}, ERR_EOF},
+        {{ASKED, ">HTTP/1.1 200 OK", "!drip"}, ERR_TIMEOUT},
+        {{ASKED, ">HTTP/1.1 200 OK", "!endless"}, ERR_SYNTAX},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        reset(NULL);
+        world.fetch = "/x";
+        memcpy(world.scripts[0], cases[i].steps, sizeof(cases[i].steps));
+        run();
+        if (world.fetch_result != cases[i].want)
+            fail_msg("case %zu: %s", i, err_name(world.fetch_result));
+    }
+}
+
 /* ---- main ---- */
 
 static bool dane_on;
@@ -872,6 +963,10 @@ int main(void)
         T(test_too_large_is_not_even_tried),
         T(test_credentials_go_to_the_smart_host),
         T(test_private_hosts_are_refused_unless_allowed),
+        T(test_private_mail_hosts_are_refused),
+        T(test_fetches_from_private_addresses_are_refused),
+        T(test_pages_are_fetched),
+        T(test_hostile_pages),
     };
     return cmocka_run_group_tests(tests, make_world, free_world);
 }
