@@ -101,6 +101,20 @@ static enum err check_row(const struct transport_row *r)
     return str_empty(r->login) == str_empty(r->password) ? ERR_OK : ERR_INVALID;
 }
 
+/* An address, with or without brackets, becomes a literal as SMTP writes it (RFC 5321 4.1.3). */
+static str as_literal(str host, struct arena *a)
+{
+    struct address parsed;
+    str ip = host;
+    if (ip.len > 2 && ip.data[0] == '[' && ip.data[ip.len - 1] == ']')
+        ip = str_sub(ip, 1, ip.len - 2);
+    if (str_starts_nocase(ip, STR("IPv6:")))
+        ip = str_skip(ip, 5);
+    if (!address_parse(ip, &parsed))
+        return host;
+    return arena_fmt(a, parsed.family == 6 ? "[IPv6:%.*s]" : "[%.*s]", STR_ARG(ip));
+}
+
 static enum err commit_op(struct directory *d, struct store_op op, bool present)
 {
     struct store_expect expect = {STORE_EXPECT_PRESENT, op.key, STR_NONE};
@@ -123,7 +137,9 @@ enum err transport_set(struct directory *d, const struct transport_row *r)
     TRY(check_row(r));
     TRY(normalise(r->match, r->name, &a, &name));
     TRY(row_key(r->match, name, &key));
-    row_encode(r, &value);
+    struct transport_row row = *r;
+    row.host = as_literal(r->host, &a);
+    row_encode(&row, &value);
     if (!buf_ok(&value))
         return ERR_LIMIT;
     return commit_op(d, (struct store_op){STORE_PUT, key_str(&key), buf_str(&value), 0}, false);
