@@ -315,9 +315,9 @@ enum err queue_list(struct store *s, const struct queue_filter *f, queue_list_fn
 {
     uint64_t next[STORE_QUEUE_SHARDS];
     size_t shown = 0, limit = f->limit ? f->limit : 1000;
-    *more = 0;
     for (unsigned i = 0; i < STORE_QUEUE_SHARDS; i++)
         TRY(next_in_shard(s, i, f->after, &next[i]));
+    *more = 0; /* only now: it may be f->after itself */
     for (;;) {
         unsigned lowest = 0;
         bool go_on = true;

@@ -449,6 +449,23 @@ static void a_dead_host_delays_nobody_else(void *arg)
     post_close(&p);
 }
 
+/* A page after the other, with the place of the next in the filter itself. */
+static void lists_come_in_pages(void *arg)
+{
+    static struct post p;
+    struct queue_filter f = {.limit = 7};
+    size_t rows = 0, pages = 0;
+    post_open(&p);
+    add_rows(&p, 50, "far.test", p.user);
+    do {
+        OK(queue_list(p.w.store, &f, count_rows, &rows, &f.after));
+        pages++;
+    } while (f.after && pages < 100);
+    assert_int_equal(rows, 50);
+    assert_in_range(pages, 8, 9);
+    post_close(&p);
+}
+
 static void large_recipient_lists_are_split(void *arg)
 {
     static struct post p;
@@ -724,6 +741,7 @@ FIBER(what_nobody_knows_is_tried_again)
 FIBER(hands_and_attempts)
 FIBER(leases_of_the_dead_are_taken_back)
 FIBER(a_dead_host_delays_nobody_else)
+FIBER(lists_come_in_pages)
 FIBER(large_recipient_lists_are_split)
 FIBER(age_ends_what_is_parked)
 FIBER(a_delay_is_told_once)
@@ -744,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_no_report_for_a_report_nor_to_the_forged),
         cmocka_unit_test(test_what_nobody_knows_is_tried_again),
         cmocka_unit_test(test_leases_of_the_dead_are_taken_back),
+        cmocka_unit_test(test_lists_come_in_pages),
         cmocka_unit_test(test_large_recipient_lists_are_split),
         cmocka_unit_test(test_age_ends_what_is_parked),
         cmocka_unit_test(test_a_delay_is_told_once),
