@@ -32,8 +32,8 @@ enum err message_add_once(struct account *a, uint32_t mailbox, const struct add_
 void message_put_instance(struct change *c, uint32_t mailbox, const struct message_row *row);
 void message_count(struct change *c, struct state_row *s, const struct message_row *row, int sign);
 
-/* Up to `max` rows of the UIDs from *next on that have all of `flags`, as the commits in flight will
- * leave them; *next moves behind the last. Does not wait. */
+/* Up to `max` rows of the UIDs from *next on that have all of `flags`, as the commits in flight
+ * will leave them; *next moves behind the last. Does not wait. */
 size_t message_pick(struct mailbox_view *v, const struct set *uids, uint32_t flags, uint64_t *next,
                     struct message_row *out, size_t max);
 
