@@ -66,6 +66,16 @@ static enum err change_read(struct change *c, str key, str *row)
     return change_expect(c, STORE_EXPECT_EQUAL, key, *row);
 }
 
+/* Looks again at each try: who lost a race hears ERR_EXISTS, not a conflict without end. */
+static enum err change_absent(struct change *c, str key)
+{
+    BUF_AUTO struct buf b = BUF_INIT(DIR_ROW_MAX);
+    enum err e = store_get(c->d->store, STORE_PARTITION_DIRECTORY, key, &b);
+    if (e != ERR_NOT_FOUND)
+        return e == ERR_OK ? ERR_EXISTS : e;
+    return change_expect(c, STORE_EXPECT_ABSENT, key, STR_NONE);
+}
+
 static enum err change_commit(struct change *c)
 {
     struct store_commit commit = {
@@ -120,7 +130,7 @@ static enum err domain_put(struct change *c, const struct domain *dom, bool exis
         row.created_s = before.created_s;
     } else {
         row.created_s = clock_wall_s();
-        TRY(change_expect(c, STORE_EXPECT_ABSENT, key_str(&key), STR_NONE));
+        TRY(change_absent(c, key_str(&key)));
     }
     BUF_AUTO struct buf b = BUF_INIT(DIR_ROW_MAX);
     domain_row_encode(&row, &b);
@@ -267,7 +277,7 @@ static enum err build_address_add(struct change *c, void *arg)
     struct store_key key;
     TRY(expect_domain_of(c, e->address));
     TRY(key_address(&key, e->address));
-    TRY(change_expect(c, STORE_EXPECT_ABSENT, key_str(&key), STR_NONE));
+    TRY(change_absent(c, key_str(&key)));
     return put_address(c, e);
 }
 
@@ -393,7 +403,7 @@ static enum err build_account_add(struct change *c, void *arg)
     TRY(next_account_id(c, &x->entry.id));
     struct store_key key;
     TRY(key_address(&key, x->entry.address));
-    TRY(change_expect(c, STORE_EXPECT_ABSENT, key_str(&key), STR_NONE));
+    TRY(change_absent(c, key_str(&key)));
     TRY(put_address(c, &(struct address_entry){.address = x->entry.address,
                                                .kind = ADDRESS_ACCOUNT,
                                                .account = x->entry.id}));
