@@ -2,7 +2,7 @@
  *
  * search: which messages of an account hold a text. The meaning is that of a full scan: a term
  * matches when its folded text is a substring of the folded text of the field (docs/decisions/
- * 004-search.md). The index only makes it fast: what is not in the index yet, or cannot be decided
+ * 006-search.md). The index only makes it fast: what is not in the index yet, or cannot be decided
  * by it, is read and compared.
  *
  * Folding: decoded (RFC 2047, charset, transfer encoding), NFKD, full case folding; so "É", "é"
