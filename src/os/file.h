@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-#define FD_AUTO __attribute__((cleanup(file_close)))
+#define FD_AUTO __attribute__((cleanup(file_close), unused))
 void file_close(int *fd); /* closes if >= 0, sets -1 */
 
 enum {
