@@ -8,8 +8,10 @@
 #include "base/map.h"
 #include "core/account_private.h"
 
-#define GATHER_MS 200 /* deliveries that come together become one segment */
-#define RETRY_MS 5000 /* after a temporary error */
+#define GATHER_MS 200     /* deliveries that come together become one segment */
+#define FLOOD_WAKES 50    /* changes in that time: a flood, which goes first … */
+#define FLOOD_MS_MAX 5000 /* … for so long */
+#define RETRY_MS 5000     /* after a temporary error */
 #define PENDING_MAX 1048576
 
 struct search_indexer {
@@ -18,10 +20,12 @@ struct search_indexer {
     struct map pending; /* account id -> something not NULL */
     struct event wake;
     struct fiber_group group;
+    uint64_t wakes; /* changes announced so far */
 };
 
 void search_indexer_wake(struct search_indexer *x, uint64_t account)
 {
+    x->wakes++;
     if (map_put_u64(&x->pending, account, x, NULL) == ERR_OK) /* else: its next change wakes us */
         event_signal(&x->wake);
 }
@@ -43,7 +47,15 @@ static bool wait_for_work(struct search_indexer *x)
     while (x->pending.count == 0)
         if (event_wait(&x->wake, DEADLINE_NEVER) == ERR_CANCELED)
             return false;
-    return wait_until(deadline_in_ms(GATHER_MS)) != ERR_CANCELED;
+    /* Delivery needs the processors more than the index does; SEARCH scans what is not indexed. */
+    uint64_t end = deadline_in_ms(FLOOD_MS_MAX);
+    uint64_t before;
+    do {
+        before = x->wakes;
+        if (wait_until(deadline_in_ms(GATHER_MS)) == ERR_CANCELED)
+            return false;
+    } while (x->wakes - before >= FLOOD_WAKES && clock_mono_ms() < end);
+    return true;
 }
 
 static void index_account(struct search_indexer *x, uint64_t id)
