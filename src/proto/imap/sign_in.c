@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proto/imap/sign_in.h"
 
-#include "base/code.h"
 #include "core/sasl.h"
 #include "proto/imap/reader.h"
 
@@ -30,57 +29,28 @@ bool imap_sign_in_login(struct imap_sign_in *s, struct imap_cursor *c)
     return s->refused == ERR_OK;
 }
 
-static bool read_response(struct imap_sign_in *s, struct buf *out)
-{
-    str line;
-    if (stream_flush(s->stream) != ERR_OK)
-        return false;
-    enum err e = stream_line(s->stream, IMAP_COMMAND_PREAUTH_MAX, &line, NULL);
-    if (e != ERR_OK)
-        return e == ERR_LINE_TOO_LONG ? is_bad(s, "Line too long") : false;
-    if (str_eq(line, STR("*")))
-        return is_bad(s, "Authentication cancelled");
-    buf_reset(out);
-    if (code_base64_decode(out, line) == ERR_OK && buf_ok(out))
-        return true;
-    return is_bad(s, "Not base64");
-}
-
-static void challenge_send(struct imap_sign_in *s, str challenge)
-{
-    struct buf *out = stream_out(s->stream);
-    buf_add(out, STR("+ "));
-    code_base64(out, challenge);
-    buf_add(out, STR("\r\n"));
-}
-
 static bool exchange(struct imap_sign_in *s, struct sasl *sasl, str mechanism, const str *initial64)
 {
-    BUF_AUTO struct buf message = BUF_INIT(SASL_MESSAGE_MAX);
-    BUF_AUTO struct buf challenge = BUF_INIT(SASL_MESSAGE_MAX);
-    enum err why = ERR_OK;
-    if (initial64 && !str_eq(*initial64, STR("=")) &&
-        code_base64_decode(&message, *initial64) != ERR_OK)
-        return is_bad(s, "Not base64");
-    str initial = buf_str(&message);
-    enum sasl_result r = sasl_start(sasl, mechanism, initial64 ? &initial : NULL, &challenge, &why);
-    while (r == SASL_CONTINUE) {
-        challenge_send(s, buf_str(&challenge));
-        if (!read_response(s, &message))
-            return false;
-        buf_reset(&challenge);
-        r = sasl_step(sasl, buf_str(&message), &challenge, &why);
-    }
-    if (r == SASL_FAILED) {
+    const struct sasl_wire wire = {.prefix = "+ ", .line_max = IMAP_COMMAND_PREAUTH_MAX};
+    enum err why;
+    switch (sasl_exchange(sasl, &wire, mechanism, initial64, &why)) {
+    case SASL_END_SIGNED_IN:
+        return true;
+    case SASL_END_REFUSED:
         if (why == ERR_SYNTAX)
             return is_bad(s, "Malformed authentication message");
         s->refused = why;
         return false;
+    case SASL_END_CANCELLED:
+        return is_bad(s, "Authentication cancelled");
+    case SASL_END_NOT_BASE64:
+        return is_bad(s, "Not base64");
+    case SASL_END_TOO_LONG:
+        return is_bad(s, "Line too long");
+    case SASL_END_LOST:
+        return false;
     }
-    if (challenge.len == 0)
-        return true;
-    challenge_send(s, buf_str(&challenge)); /* RFC 9051 6.2.2: data with success, one more round */
-    return read_response(s, &message);
+    return false;
 }
 
 bool imap_sign_in_authenticate(struct imap_sign_in *s, struct imap_cursor *c)

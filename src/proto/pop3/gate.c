@@ -146,67 +146,31 @@ static void gate_pass(struct gate *x, str args)
         say_err(x, e);
 }
 
-static bool read_response(struct gate *x, struct buf *out)
-{
-    str line;
-    bool crlf;
-    if (stream_flush(x->stream) != ERR_OK)
-        return false;
-    enum err e = stream_line(x->stream, POP3_AUTH_LINE_MAX, &line, &crlf);
-    if (e != ERR_OK) {
-        if (e == ERR_LINE_TOO_LONG)
-            say_bad(x, "Line too long");
-        return false;
-    }
-    if (str_eq(line, STR("*"))) {
-        say_bad(x, "Authentication cancelled");
-        return false;
-    }
-    buf_reset(out);
-    if (code_base64_decode(out, line) == ERR_OK && buf_ok(out))
-        return true;
-    say_bad(x, "Not base64");
-    return false;
-}
-
-static void challenge_send(struct gate *x, str challenge)
-{
-    struct buf *out = stream_out(x->stream);
-    buf_add(out, STR("+ "));
-    code_base64(out, challenge);
-    buf_add(out, STR("\r\n"));
-}
-
 /* True when signed in; otherwise the client has been answered. */
 static bool exchange(struct gate *x, struct sasl *sasl, str mechanism, str initial64)
 {
-    BUF_AUTO struct buf message = BUF_INIT(SASL_MESSAGE_MAX);
-    BUF_AUTO struct buf challenge = BUF_INIT(SASL_MESSAGE_MAX);
-    enum err why = ERR_OK;
-    bool has_initial = !str_empty(initial64);
-    if (has_initial && !str_eq(initial64, STR("=")) &&
-        code_base64_decode(&message, initial64) != ERR_OK) {
-        say_bad(x, "Not base64");
-        return false;
-    }
-    str initial = buf_str(&message);
-    enum sasl_result r =
-        sasl_start(sasl, mechanism, has_initial ? &initial : NULL, &challenge, &why);
-    while (r == SASL_CONTINUE) {
-        challenge_send(x, buf_str(&challenge));
-        if (!read_response(x, &message))
-            return false;
-        buf_reset(&challenge);
-        r = sasl_step(sasl, buf_str(&message), &challenge, &why);
-    }
-    if (r == SASL_FAILED) {
-        say_err(x, why);
-        return false;
-    }
-    if (challenge.len == 0)
+    const struct sasl_wire wire = {.prefix = "+ ", .line_max = POP3_AUTH_LINE_MAX};
+    enum err why;
+    const str *initial = str_empty(initial64) ? NULL : &initial64;
+    switch (sasl_exchange(sasl, &wire, mechanism, initial, &why)) {
+    case SASL_END_SIGNED_IN:
         return true;
-    challenge_send(x, buf_str(&challenge)); /* RFC 5034 4: data with success, one more round */
-    return read_response(x, &message);
+    case SASL_END_REFUSED:
+        say_err(x, why);
+        break;
+    case SASL_END_CANCELLED:
+        say_bad(x, "Authentication cancelled");
+        break;
+    case SASL_END_NOT_BASE64:
+        say_bad(x, "Not base64");
+        break;
+    case SASL_END_TOO_LONG:
+        say_bad(x, "Line too long");
+        break;
+    case SASL_END_LOST:
+        break; /* serve() says why, if anybody still listens */
+    }
+    return false;
 }
 
 static void gate_auth(struct gate *x, str args)

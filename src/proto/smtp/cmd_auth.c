@@ -1,47 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * AUTH (RFC 4954). The exchange itself is core/sasl.h; here are its frames: 334 and base64.
+ * AUTH (RFC 4954). The exchange itself is core/sasl.h; here is what SMTP says of its end.
  */
-#include "base/code.h"
 #include "base/log.h"
 #include "core/sasl.h"
 #include "proto/smtp/session.h"
 
-/* Reads the client's next message. False: an answer has been given, or the stream is broken. */
-static bool read_response(struct smtp *x, struct buf *out)
-{
-    str line;
-    bool crlf;
-    if (stream_flush(x->stream) != ERR_OK)
-        return false;
-    enum err e = stream_line(x->stream, SMTP_AUTH_LINE_MAX, &line, &crlf);
-    if (e == ERR_LINE_TOO_LONG) {
-        smtp_say_bad(x, 500, "5.5.6", "Authentication exchange line is too long");
-        return false;
-    }
-    if (e != ERR_OK)
-        smtp_say_last(x, e);
-    if (e != ERR_OK || !smtp_line_ends_well(x, line, crlf))
-        return false;
-    if (str_eq(line, STR("*"))) {
-        smtp_say_bad(x, 501, "5.7.0", "Authentication cancelled");
-        return false;
-    }
-    buf_reset(out);
-    if (code_base64_decode(out, line) != ERR_OK || !buf_ok(out)) {
-        smtp_say_bad(x, 501, "5.5.2", "Not base64");
-        return false;
-    }
-    return true;
-}
-
-static void challenge_send(struct smtp *x, str challenge)
-{
-    struct buf *out = stream_out(x->stream);
-    buf_add(out, STR("334 "));
-    code_base64(out, challenge);
-    buf_add(out, STR("\r\n"));
-}
+static bool line_ok(void *ctx, str line, bool crlf) { return smtp_line_ends_well(ctx, line, crlf); }
 
 static void refuse(struct smtp *x, enum err why)
 {
@@ -55,36 +20,33 @@ static void refuse(struct smtp *x, enum err why)
 
 static void exchange(struct smtp *x, const struct smtp_auth *auth, struct sasl *sasl)
 {
-    BUF_AUTO struct buf message = BUF_INIT(SASL_MESSAGE_MAX);
-    BUF_AUTO struct buf challenge = BUF_INIT(SASL_MESSAGE_MAX);
-    enum err why = ERR_OK;
-    str initial;
-    if (auth->has_initial && code_base64_decode(&message, auth->initial) != ERR_OK) {
-        smtp_say_bad(x, 501, "5.5.2", "Not base64");
-        return;
-    }
-    initial = buf_str(&message);
-    enum sasl_result r =
-        sasl_start(sasl, auth->mechanism, auth->has_initial ? &initial : NULL, &challenge, &why);
-    while (r == SASL_CONTINUE) {
-        challenge_send(x, buf_str(&challenge));
-        if (!read_response(x, &message))
-            return;
-        buf_reset(&challenge);
-        r = sasl_step(sasl, buf_str(&message), &challenge, &why);
-    }
-    if (r == SASL_FAILED) {
+    const struct sasl_wire wire = {
+        .prefix = "334 ", .line_max = SMTP_AUTH_LINE_MAX, .line_ok = line_ok, .ctx = x};
+    enum err why;
+    const str *initial = auth->has_initial ? &auth->initial : NULL;
+    switch (sasl_exchange(sasl, &wire, auth->mechanism, initial, &why)) {
+    case SASL_END_SIGNED_IN:
+        x->who = sasl->grant;
+        smtp_say(x, 235, "2.7.0", "Authentication successful");
+        LOG_INFO("smtp", "signed in account=%llu", (unsigned long long)x->who.account);
+        break;
+    case SASL_END_REFUSED:
         refuse(x, why);
-        return;
+        break;
+    case SASL_END_CANCELLED:
+        smtp_say_bad(x, 501, "5.7.0", "Authentication cancelled");
+        break;
+    case SASL_END_NOT_BASE64:
+        smtp_say_bad(x, 501, "5.5.2", "Not base64");
+        break;
+    case SASL_END_TOO_LONG:
+        smtp_say_bad(x, 500, "5.5.6", "Authentication exchange line is too long");
+        break;
+    case SASL_END_LOST:
+        if (why != ERR_OK)
+            smtp_say_last(x, why);
+        break;
     }
-    if (challenge.len > 0) { /* RFC 4954 4: data with success takes one more round */
-        challenge_send(x, buf_str(&challenge));
-        if (!read_response(x, &message))
-            return;
-    }
-    x->who = sasl->grant;
-    smtp_say(x, 235, "2.7.0", "Authentication successful");
-    LOG_INFO("smtp", "signed in account=%llu", (unsigned long long)x->who.account);
 }
 
 void smtp_cmd_auth(struct smtp *x, str args)
