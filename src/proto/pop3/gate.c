@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "base/code.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "core/handoff.h"
