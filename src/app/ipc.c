@@ -219,7 +219,8 @@ static enum err take_reply(struct ipc_link *l, const struct ipc_head *head, str 
         return ERR_CORRUPT;
     }
     drop_in_fds(l, head->nfds);
-    p->result = (enum err)e;
+    /* The other end was cancelled, not this one: loops that end with ERR_CANCELED go on. */
+    p->result = e == ERR_CANCELED ? ERR_UNAVAILABLE : (enum err)e;
     if (e == ERR_OK && !row->keep_results(p->results, p->arena))
         p->result = ERR_LIMIT;
     return ERR_OK;

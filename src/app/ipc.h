@@ -101,8 +101,9 @@ enum err ipc_link_start(struct ipc_link *l, int fd, struct fiber_group *group) M
 void ipc_link_stop(struct ipc_link *l);
 
 /* The client ends: ipc_auth_password(link, &args, arena, &results) and so on. arena (may be NULL
- * when no result is BYTES) holds the results. ERR_UNAVAILABLE: the link is down, went down, or no
- * answer came in time; ERR_BUSY: too much in flight. ERR_CANCELED. */
+ * when no result is BYTES) holds the results. ERR_UNAVAILABLE: the link is down, went down, no
+ * answer came in time, or the other end was cancelled; ERR_BUSY: too much in flight. ERR_CANCELED:
+ * the caller was, never the other end. */
 #define IPC(name, ...)                                                                             \
     enum err ipc_##name(struct ipc_link *l, const struct ipc_##name##_args *args,                  \
                         struct arena *arena, struct ipc_##name##_results *results) WAITS MUST;

@@ -32,6 +32,8 @@ static enum err serve_sender_check(void *ctx, struct ipc_sender_check_args *a, s
         return wait_until(deadline_in_ms(20)) == ERR_TIMEOUT ? ERR_OK : ERR_CANCELED;
     if (str_eq(a->address, STR("never@example.test")))
         return wait_until(deadline_in_ms(3000)) == ERR_TIMEOUT ? ERR_OK : ERR_CANCELED;
+    if (str_eq(a->address, STR("canceled@example.test")))
+        return ERR_CANCELED;
     return a->account == 7 ? ERR_OK : ERR_SENDER;
 }
 
@@ -131,6 +133,8 @@ static void calls_body(struct pair *p)
 {
     assert_int_equal(check_sender(p, 7, STR("a@example.test")), ERR_OK);
     assert_int_equal(check_sender(p, 8, STR("a@example.test")), ERR_SENDER);
+    /* Whoever says it over a link must not end the loops of this end. */
+    assert_int_equal(check_sender(p, 7, STR("canceled@example.test")), ERR_UNAVAILABLE);
     ARENA_AUTO struct arena arena = ARENA_INIT(65536);
     struct ipc_auth_password_results r;
     struct ipc_auth_password_args a = {.protocol = 1, .login = STR("anna")};
