@@ -60,7 +60,7 @@ static enum err peer_query(void *ctx, str name, enum dns_type type, struct arena
     if (!link)
         return ERR_UNAVAILABLE;
     TRY(ipc_dns_query(link, &(struct ipc_dns_query_args){name, type}, arena, &r));
-    return wire_answer_take(r.answer, arena, out) == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
+    return wire_answer_take(r.answer, type, arena, out) == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
 static enum err peer_attempt(void *ctx, const struct relay_job *job, struct arena *arena,
@@ -95,7 +95,7 @@ static enum err peer_fetch(void *ctx, const struct relay_fetch *f, struct arena 
         return ERR_LIMIT;
     struct ipc_fetch_results r;
     TRY(ipc_fetch(link, &(struct ipc_fetch_args){buf_str(&row)}, arena, &r));
-    return wire_fetched_take(r.answer, out) == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
+    return wire_fetched_take(r.answer, f->answer_max, out) == ERR_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
 static enum err peer_exchange(void *ctx, const struct relay_exchange *x, struct arena *arena,
@@ -112,6 +112,8 @@ static enum err peer_exchange(void *ctx, const struct relay_exchange *x, struct 
                                                  .question = x->question,
                                                  .timeout_ms = x->timeout_ms},
                      arena, &r));
+    if (r.answer.len > RELAY_EXCHANGE_MAX)
+        return ERR_UNAVAILABLE;
     *answer = r.answer;
     return ERR_OK;
 }

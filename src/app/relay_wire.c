@@ -3,6 +3,14 @@
 
 #include "app/wire.h"
 
+#define CANONICAL_MAX 1024 /* with escapes (RFC 1035 5.1) */
+#define ENHANCED_MAX 11    /* "5.999.999" and some */
+#define HOST_MAX 512       /* "mx1.example.net [192.0.2.1]" */
+#define TLS_TEXT_MAX 128
+#define REPLY_TEXT_MAX 65536
+#define CODE_MAX 599
+#define FETCH_FIELD_MAX 16384
+
 static enum err done(const struct reader *r)
 {
     return !r->failed && str_empty(r->rest) ? ERR_OK : ERR_CORRUPT;
@@ -20,6 +28,28 @@ static unsigned read_choice(struct reader *r, unsigned last)
     uint8_t n = read_u8(r);
     r->failed |= n > last;
     return n > last ? 0 : n;
+}
+
+/* Printable ASCII without spaces, at most max bytes. */
+static str read_word(struct reader *r, size_t max)
+{
+    str s = read_sized(r);
+    r->failed |= s.len > max;
+    for (size_t i = 0; i < s.len && !r->failed; i++)
+        r->failed |= (uint8_t)s.data[i] <= ' ' || (uint8_t)s.data[i] >= 0x7f;
+    return s;
+}
+
+/* A text that cannot break out of its line; newline: it may have several. */
+static str read_text(struct reader *r, size_t max, bool newline)
+{
+    str s = read_sized(r);
+    r->failed |= s.len > max;
+    for (size_t i = 0; i < s.len && !r->failed; i++) {
+        uint8_t c = (uint8_t)s.data[i];
+        r->failed |= (c < ' ' && c != '\t' && !(newline && c == '\n')) || c == 0x7f;
+    }
+    return s;
 }
 
 /* ---- DNS ---- */
@@ -61,31 +91,52 @@ void wire_answer_put(const struct dns_answer *a, struct buf *out)
     }
 }
 
-enum err wire_answer_take(str bytes, struct arena *arena, struct dns_answer *out)
+static bool bytes_fit(enum dns_type type, size_t len)
+{
+    switch (type) {
+    case DNS_A:
+        return len == 4;
+    case DNS_AAAA:
+        return len == 16;
+    case DNS_TXT:
+    case DNS_TLSA:
+        return true;
+    default:
+        return len == 0;
+    }
+}
+
+static void take_record(struct reader *r, enum dns_type type, struct dns_record *out)
+{
+    *out = (struct dns_record){0};
+    out->preference = read_be16(r);
+    out->weight = read_be16(r);
+    out->port = read_be16(r);
+    out->usage = read_u8(r);
+    out->selector = read_u8(r);
+    out->matching = read_u8(r);
+    out->name = read_word(r, DNS_NAME_MAX);
+    out->bytes = read_sized(r);
+    r->failed |= !bytes_fit(type, out->bytes.len);
+}
+
+enum err wire_answer_take(str bytes, enum dns_type type, struct arena *arena,
+                          struct dns_answer *out)
 {
     struct reader r = reader_of(bytes);
     *out = (struct dns_answer){0};
     out->status = (enum dns_status)read_choice(&r, DNS_BOGUS);
     out->secure = read_flag(&r);
     out->ttl_s = read_be32(&r);
-    out->canonical = read_sized(&r);
+    out->canonical = read_word(&r, CANONICAL_MAX);
     uint64_t n = read_varint(&r);
-    if (r.failed || n > DNS_RECORDS_MAX)
+    if (r.failed || n > DNS_RECORDS_MAX || (n > 0) != (out->status == DNS_FOUND))
         return ERR_CORRUPT;
     struct dns_record *records = ARENA_ARRAY(arena, struct dns_record, n + 1);
     if (!records)
         return ERR_NOMEM;
-    for (uint64_t i = 0; i < n; i++) {
-        records[i] = (struct dns_record){0};
-        records[i].preference = read_be16(&r);
-        records[i].weight = read_be16(&r);
-        records[i].port = read_be16(&r);
-        records[i].usage = read_u8(&r);
-        records[i].selector = read_u8(&r);
-        records[i].matching = read_u8(&r);
-        records[i].name = read_sized(&r);
-        records[i].bytes = read_sized(&r);
-    }
+    for (uint64_t i = 0; i < n; i++)
+        take_record(&r, type, &records[i]);
     out->records = records;
     out->count = n;
     return done(&r);
@@ -188,7 +239,7 @@ enum err wire_report_take(str bytes, size_t n, struct arena *arena, struct relay
     *out = (struct relay_report){0};
     out->connected = read_flag(&r);
     out->took_ms = read_be32(&r);
-    out->tls = read_sized(&r);
+    out->tls = read_text(&r, TLS_TEXT_MAX, false);
     out->verdicts = ARENA_ARRAY(arena, struct relay_verdict, n + 1);
     if (!out->verdicts)
         return ERR_NOMEM;
@@ -196,9 +247,10 @@ enum err wire_report_take(str bytes, size_t n, struct arena *arena, struct relay
         out->verdicts[i] = (struct relay_verdict){0};
         out->verdicts[i].outcome = (enum relay_outcome)read_choice(&r, RELAY_PERMANENT);
         out->verdicts[i].code = read_be16(&r);
-        out->verdicts[i].enhanced = read_sized(&r);
-        out->verdicts[i].text = read_sized(&r);
-        out->verdicts[i].host = read_sized(&r);
+        r.failed |= out->verdicts[i].code > CODE_MAX;
+        out->verdicts[i].enhanced = read_word(&r, ENHANCED_MAX);
+        out->verdicts[i].text = read_text(&r, REPLY_TEXT_MAX, true);
+        out->verdicts[i].host = read_text(&r, HOST_MAX, false);
     }
     return done(&r);
 }
@@ -237,14 +289,15 @@ void wire_fetched_put(const struct relay_fetched *f, struct buf *out)
     buf_add_sized(out, f->body);
 }
 
-enum err wire_fetched_take(str bytes, struct relay_fetched *out)
+enum err wire_fetched_take(str bytes, uint64_t body_max, struct relay_fetched *out)
 {
     struct reader r = reader_of(bytes);
     *out = (struct relay_fetched){0};
     out->status = read_be32(&r);
-    out->content_type = read_sized(&r);
-    out->location = read_sized(&r);
-    out->replay_nonce = read_sized(&r);
+    out->content_type = read_text(&r, FETCH_FIELD_MAX, false);
+    out->location = read_text(&r, FETCH_FIELD_MAX, false);
+    out->replay_nonce = read_text(&r, FETCH_FIELD_MAX, false);
     out->body = read_sized(&r);
+    r.failed |= out->body.len > body_max;
     return done(&r);
 }
