@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "os/clock.h"
+#include "os/rand.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -19,12 +21,26 @@ static const char *const root_anchors[] = {
 #define CLASS_IN 1
 enum { RCODE_OK = 0, RCODE_NXDOMAIN = 3 };
 
+/* Parts of the time for one answer: when a question makes the world suspect, how long the probe
+ * then has, and the pauses between probes. */
+#define SUSPECT_PART 20
+#define PROBE_PART 5
+#define DEAD_PAUSE_PART 4
+#define ALIVE_PAUSE_TIMES 2
+#define CACHE_WAIT_MS 25 /* for an answer that needs no network */
+
 struct resolver {
     struct ub_ctx *ub;
     struct watch watch;
     struct fiber_group *group;
     uint64_t timeout_ms;
     size_t asked;
+    struct list waiting; /* struct question */
+    str *zones;          /* of one's own: their servers answer whatever the world does */
+    size_t nzones;
+    bool dead;          /* the probe had no answer, and goes on until it has */
+    bool probing;       /* its fiber lives */
+    uint64_t probed_ms; /* when it ended; 0: never */
     bool local;         /* asks servers on this host */
     struct arena arena; /* holds this struct */
 };
@@ -128,6 +144,7 @@ enum err resolver_record_parse(enum dns_type type, str bytes, struct arena *aren
 /* ---- questions ---- */
 
 struct question {
+    struct list link; /* in waiting */
     struct event done;
     struct ub_result *result; /* ub_resolve_free */
     int error;
@@ -226,15 +243,48 @@ static enum err name_prepare(str name, char out[DNS_NAME_MAX + 2])
     return ERR_OK;
 }
 
-static enum err await(struct resolver *r, struct question *q, int id) WAITS
+static void suspect(struct resolver *r);
+
+/* Below a zone of one's own. */
+static bool is_own(const struct resolver *r, str name)
 {
+    for (size_t i = 0; i < r->nzones; i++) {
+        str zone = r->zones[i];
+        if (str_ends_nocase(name, zone) &&
+            (name.len == zone.len || name.data[name.len - zone.len - 1] == '.'))
+            return true;
+    }
+    return false;
+}
+
+/* ERR_OK: q->result, for ub_resolve_free. ERR_TIMEOUT: asked, and no answer came. patient: whatever
+ * is known of the world, `deadline` is waited for. */
+static enum err ask(struct resolver *r, const char *text, enum dns_type type, bool patient,
+                    uint64_t deadline, struct question *q) WAITS
+{
+    int id = 0;
     enum err e = ERR_OK;
-    uint64_t deadline = deadline_in_ms(r->timeout_ms);
-    while (e == ERR_OK && !q->answered)
-        e = event_wait(&q->done, deadline);
-    if (!q->answered)
-        ub_cancel(r->ub, id); /* on_answer does not come any more */
-    return q->answered ? ERR_OK : e;
+    bool hopeless = !patient && r->dead; /* but the cache may know */
+    event_init(&q->done);
+    if (hopeless)
+        deadline = MIN(deadline, deadline_in_ms(CACHE_WAIT_MS));
+    uint64_t doubt = patient || hopeless ? deadline : deadline_in_ms(r->timeout_ms / SUSPECT_PART);
+    if (ub_resolve_async(r->ub, text, (int)type, CLASS_IN, q, on_answer, &id) != 0)
+        return ERR_UNAVAILABLE;
+    list_push_back(&r->waiting, &q->link);
+    while (e == ERR_OK && !q->answered && (patient || hopeless || !r->dead)) {
+        e = event_wait(&q->done, MIN(doubt, deadline));
+        if (e == ERR_TIMEOUT && !q->answered && doubt < deadline) {
+            suspect(r);
+            doubt = deadline;
+            e = ERR_OK;
+        }
+    }
+    list_remove(&q->link);
+    if (q->answered)
+        return ERR_OK;
+    ub_cancel(r->ub, id); /* on_answer does not come any more */
+    return e == ERR_OK ? ERR_TIMEOUT : e;
 }
 
 static enum err query(void *ctx, str name, enum dns_type type, struct arena *arena,
@@ -247,19 +297,62 @@ static enum err query(void *ctx, str name, enum dns_type type, struct arena *are
     if (r->asked >= RESOLVER_QUERIES_MAX)
         return ERR_BUSY;
     struct question q = {0};
-    event_init(&q.done);
-    int id = 0;
-    if (ub_resolve_async(r->ub, text, (int)type, CLASS_IN, &q, on_answer, &id) != 0)
-        return ERR_UNAVAILABLE;
+    bool own = is_own(r, name_text(text, arena));
     r->asked++;
-    enum err e = await(r, &q, id);
+    enum err e = ask(r, text, type, own, deadline_in_ms(r->timeout_ms), &q);
     r->asked--;
-    if (e == ERR_TIMEOUT) /* asked, and no answer came: that is an answer */
+    if (e == ERR_TIMEOUT) /* that is an answer */
         return arena_dup(arena, name, &out->canonical) ? ERR_OK : ERR_LIMIT;
     if (e == ERR_OK && q.error == 0 && q.result)
         e = take_answer(q.result, name_text(text, arena), type, arena, out);
     ub_resolve_free(q.result);
+    if (!own && e == ERR_OK && out->status == DNS_FAILED)
+        suspect(r);
     return e;
+}
+
+/* ---- is anybody there? ---- */
+
+/* A name that no cache holds: the root servers, or a forwarder, must say that it does not exist. It
+ * is ours, so nobody can make it fail by what he sends us. */
+static bool world_answers(struct resolver *r) WAITS
+{
+    char text[32];
+    struct question q = {0};
+    snprintf(text, sizeof(text), "%015llx.", (unsigned long long)rand_below(UINT64_MAX >> 4));
+    uint64_t deadline = deadline_in_ms(r->timeout_ms / PROBE_PART);
+    bool answered = ask(r, text, DNS_A, true, deadline, &q) == ERR_OK && q.error == 0 && q.result &&
+                    status_of(q.result) != DNS_FAILED;
+    ub_resolve_free(q.result);
+    return answered;
+}
+
+static void probe(void *arg) WAITS
+{
+    struct resolver *r = arg;
+    do {
+        bool dead = !world_answers(r);
+        if (fiber_canceled())
+            break;
+        if (dead && !r->dead)
+            LOG_WARN("dns", "no name server answers; questions fail at once until one does");
+        else if (!dead && r->dead)
+            LOG_INFO("dns", "name servers answer again");
+        r->dead = dead;
+        LIST_EACH (it, &r->waiting)
+            event_signal(&container_of(it, struct question, link)->done);
+    } while (r->dead && wait_until(deadline_in_ms(r->timeout_ms / DEAD_PAUSE_PART)) == ERR_TIMEOUT);
+    r->probed_ms = clock_mono_ms();
+    r->probing = false;
+}
+
+/* A question had no answer: one domain's trouble, or everybody's? */
+static void suspect(struct resolver *r)
+{
+    uint64_t again = r->probed_ms + ALIVE_PAUSE_TIMES * r->timeout_ms;
+    if (r->probing || (r->probed_ms && clock_mono_ms() < again))
+        return;
+    r->probing = fiber_start(r->group, "resolver probe", probe, r) == ERR_OK;
 }
 
 static void process(void *arg) WAITS
@@ -321,7 +414,12 @@ static enum err set_zone(struct resolver *r, str line)
     else
         at = STR_NONE;
     r->local |= str_starts(at, STR("127.")) || str_starts(at, STR("::1"));
-    return error == 0 ? ERR_OK : refuse("zone", line, error);
+    if (error != 0)
+        return refuse("zone", line, error);
+    str own = str_ends(name, STR(".")) ? str_head(name, name.len - 1) : name;
+    if (str_empty(own))
+        return ERR_OK; /* the root: the world */
+    return arena_dup(&r->arena, own, &r->zones[r->nzones++]) ? ERR_OK : ERR_LIMIT;
 }
 
 static enum err set_anchor(struct resolver *r, str line)
@@ -402,7 +500,13 @@ static enum err set_up(struct resolver *r, const struct resolver_options *o)
     /* Names of private addresses are for whoever asks to judge. */
     TRY(option(r, "unblock-lan-zones", "yes"));
     TRY(option(r, "insecure-lan-zones", "yes"));
+    /* The probe asks for names that do not exist; the cache must not answer for the root. */
+    TRY(option(r, "aggressive-nsec", "no"));
+    TRY(option(r, "infra-keep-probing", "yes"));
     TRY(set_limits(r, o));
+    r->zones = ARENA_ARRAY(&r->arena, str, o->nzones);
+    if (!r->zones)
+        return ERR_NOMEM;
     for (size_t i = 0; i < o->nforward; i++)
         TRY(set_forward(r, o->forward[i]));
     for (size_t i = 0; i < o->nzones; i++)
@@ -430,6 +534,7 @@ enum err resolver_open(const struct resolver_options *o, struct fiber_group *gro
                            .group = group,
                            .timeout_ms = o->timeout_ms ? o->timeout_ms : 20000,
                            .arena = arena};
+    list_init(&r->waiting);
     enum err e = r->ub ? set_up(r, o) : ERR_NOMEM;
     if (e == ERR_OK)
         e = watch_open(&r->watch, ub_fd(r->ub));

@@ -4,6 +4,11 @@
  * servers itself, so that a fresh machine needs no set-up, and validates DNSSEC from the root keys
  * that are built in (IANA's KSK-2017 and KSK-2024). It opens no file: neither resolv.conf nor hosts
  * nor hints are read. The work is done by one thread of libunbound's own; fibers wait for answers.
+ *
+ * When a question has no answer for a twentieth of timeout_ms, or fails, the resolver asks for a
+ * name of its own. If that has no answer either, nobody is there: until a name server answers
+ * again, all questions but those below zones of one's own get DNS_FAILED at once, unless the cache
+ * knows. What one domain's servers do, or whoever sends us its name, cannot bring this about.
  */
 #ifndef PROTO_RELAY_RESOLVER_H
 #define PROTO_RELAY_RESOLVER_H

@@ -39,25 +39,41 @@ static void ask_fiber(void *arg) WAITS
     fiber_group_cancel(&a->resolver_group);
 }
 
-static void with_resolver(void (*fn)(const struct dns *dns), uint64_t timeout_ms)
+static void with_options(const struct resolver_options *options, void (*fn)(const struct dns *dns))
 {
     struct loop *l;
     struct ask a = {.fn = fn};
-    str zone = str_c(server.zone_option), anchor = str_c(server.anchor);
-    struct resolver_options options = {.zones = &zone,
-                                       .nzones = 1,
-                                       .anchors = &anchor,
-                                       .nanchors = 1,
-                                       .dnssec = true,
-                                       .timeout_ms = timeout_ms};
     OK(loop_open(&l, &(struct loop_options){.name = "test", .slice_warn_ms = 5000}));
     fiber_group_init(&a.group);
     fiber_group_init(&a.resolver_group);
-    OK(resolver_open(&options, &a.resolver_group, &a.resolver));
+    OK(resolver_open(options, &a.resolver_group, &a.resolver));
     OK(fiber_start(&a.group, "ask", ask_fiber, &a));
     loop_run_until_idle(l);
     resolver_close(a.resolver);
     loop_close(l);
+}
+
+static void with_resolver(void (*fn)(const struct dns *dns), uint64_t timeout_ms)
+{
+    str zone = str_c(server.zone_option), anchor = str_c(server.anchor);
+    with_options(&(struct resolver_options){.zones = &zone,
+                                            .nzones = 1,
+                                            .anchors = &anchor,
+                                            .nanchors = 1,
+                                            .dnssec = true,
+                                            .timeout_ms = timeout_ms},
+                 fn);
+}
+
+/* The server is all the world there is. */
+static void with_forwarder(void (*fn)(const struct dns *dns), uint64_t timeout_ms)
+{
+    char text[64];
+    snprintf(text, sizeof(text), "127.0.0.1@%u", server.port);
+    str forward = str_c(text);
+    with_options(
+        &(struct resolver_options){.forward = &forward, .nforward = 1, .timeout_ms = timeout_ms},
+        fn);
 }
 
 static struct arena arena = {.max = 16777216};
@@ -120,6 +136,38 @@ static void ask_the_silent(const struct dns *dns) WAITS
     assert_int_equal(a.status, DNS_FAILED);
 }
 
+static void ask_when_nobody_is_there(const struct dns *dns) WAITS
+{
+    char name[32];
+    assert_int_equal(get(dns, "mail.example.test", DNS_A).status, DNS_FOUND);
+    server.mute = true;
+    uint64_t before = clock_mono_ms();
+    assert_int_equal(get(dns, "short.example.test", DNS_A).status, DNS_FAILED);
+    assert_true(clock_mono_ms() - before < 2500); /* not the 4 s that an answer may take */
+    before = clock_mono_ms();
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "n%d.example.test", i);
+        assert_int_equal(get(dns, name, DNS_A).status, DNS_FAILED);
+    }
+    assert_true(clock_mono_ms() - before < 2000);
+    assert_int_equal(get(dns, "mail.example.test", DNS_A).status, DNS_FOUND); /* the cache knows */
+    server.mute = false;
+    enum dns_status status = DNS_FAILED;
+    for (int i = 0; i < 100 && status == DNS_FAILED; i++) {
+        assert_int_equal(wait_until(deadline_in_ms(200)), ERR_TIMEOUT);
+        status = get(dns, "example.test", DNS_MX).status;
+    }
+    assert_int_equal(status, DNS_FOUND);
+}
+
+static void one_silent_domain(const struct dns *dns) WAITS
+{
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(get(dns, "silent.test", DNS_A).status, DNS_FAILED);
+    assert_int_equal(get(dns, "nobody.test", DNS_A).status, DNS_NXDOMAIN);
+    assert_int_equal(get(dns, "mail.example.test", DNS_A).status, DNS_FOUND);
+}
+
 static void ask_nonsense(const struct dns *dns) WAITS
 {
     struct dns_answer a;
@@ -143,6 +191,15 @@ static void test_signed_answers_are_secure_and_forged_ones_bogus(void **state)
 static void test_a_silent_server_costs_the_deadline_and_no_more(void **state)
 {
     with_resolver(ask_the_silent, 300);
+}
+/* rule: proc-3 */
+static void test_when_no_server_answers_questions_fail_at_once(void **state)
+{
+    with_forwarder(ask_when_nobody_is_there, 4000);
+}
+static void test_a_silent_domain_silences_no_other(void **state)
+{
+    with_forwarder(one_silent_domain, 1000);
 }
 static void test_what_is_no_name_is_not_asked(void **state) { with_resolver(ask_nonsense, 5000); }
 
@@ -221,6 +278,8 @@ int main(void)
         cmocka_unit_test(test_what_is_there_and_what_is_not),
         cmocka_unit_test(test_signed_answers_are_secure_and_forged_ones_bogus),
         cmocka_unit_test(test_a_silent_server_costs_the_deadline_and_no_more),
+        cmocka_unit_test(test_when_no_server_answers_questions_fail_at_once),
+        cmocka_unit_test(test_a_silent_domain_silences_no_other),
         cmocka_unit_test(test_what_is_no_name_is_not_asked),
         cmocka_unit_test(test_it_needs_no_file),
         cmocka_unit_test(test_records_that_lie_about_their_length),
