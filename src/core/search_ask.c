@@ -2,6 +2,7 @@
  *
  * Asking the segments of an account.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -48,12 +49,15 @@ struct ask {
     size_t n;
     uint8_t *answers, *known;
     struct search_slice *slice;
+    struct buf order; /* u32: places in messages, by ascending id */
+    size_t from, to;  /* of order: what lies in the range of the part */
     const struct search_part *part;
     struct segment s;
     struct buf index, packed, block;
     uint32_t block_held; /* in block; UINT32_MAX: none */
     struct buf marks;    /* u8 for each term and document */
     struct buf wanted;   /* u8 for each document: it is asked for */
+    struct buf docs;     /* u32 for each of from to to: its document, or UINT32_MAX */
     bool verify[SEARCH_TERMS_MAX];
 };
 
@@ -122,24 +126,36 @@ static enum err ask_terms(struct ask *x)
     return ERR_OK;
 }
 
-/* Which documents are asked for; false: none. */
-static bool find_wanted(struct ask *x)
+static uint64_t message_at(const struct ask *x, size_t i)
 {
-    bool any = false;
+    return x->messages[((const uint32_t *)x->order.data)[i]];
+}
+
+/* Which documents are asked for. Both sides ascend: one walk. *any: there are some. */
+static enum err find_wanted(struct ask *x, bool *any)
+{
     buf_reset(&x->wanted);
+    buf_reset(&x->docs);
     uint8_t *wanted = (uint8_t *)buf_reserve(&x->wanted, (size_t)x->s.docs + 1);
-    if (!wanted)
-        return false;
+    uint32_t *docs = (uint32_t *)buf_reserve(&x->docs, (x->to - x->from) * sizeof *docs);
+    struct segment_text t;
+    *any = false;
+    if (!wanted || !docs)
+        return ERR_NOMEM;
     memset(wanted, 0, x->s.docs);
-    for (size_t i = 0; i < x->n; i++) {
-        uint64_t id = x->messages[i];
-        uint32_t doc =
-            id < x->part->first || id > x->part->row.last ? UINT32_MAX : segment_find(&x->s, id);
-        if (doc != UINT32_MAX)
+    uint32_t doc = 0;
+    for (size_t i = x->from; i < x->to; i++) {
+        uint64_t id = message_at(x, i);
+        while (doc < x->s.docs && segment_id(&x->s, doc) < id)
+            doc++;
+        bool found = doc < x->s.docs && segment_id(&x->s, doc) == id &&
+                     segment_text_at(&x->s, doc, &t); /* else it must be scanned */
+        docs[i - x->from] = found ? doc : UINT32_MAX;
+        if (found)
             wanted[doc] = 1;
-        any |= doc != UINT32_MAX;
+        *any |= found;
     }
-    return any;
+    return ERR_OK;
 }
 
 static enum err ask_part(struct ask *x)
@@ -148,33 +164,58 @@ static enum err ask_part(struct ask *x)
     x->block_held = UINT32_MAX;
     TRY(store_blob_read(store_of(x), &x->part->row.blob, 0, x->part->row.index_bytes, &x->index));
     TRY(segment_open(buf_str(&x->index), false, &x->s));
-    if (!find_wanted(x))
+    bool any;
+    TRY(find_wanted(x, &any));
+    if (!any)
         return ERR_OK;
     TRY(ask_terms(x));
     const uint8_t *marks = (const uint8_t *)x->marks.data;
-    for (size_t i = 0; i < x->n; i++) {
-        uint64_t id = x->messages[i];
-        uint32_t doc =
-            id < x->part->first || id > x->part->row.last ? UINT32_MAX : segment_find(&x->s, id);
+    const uint32_t *docs = (const uint32_t *)x->docs.data;
+    for (size_t i = x->from; i < x->to; i++) {
+        uint32_t doc = docs[i - x->from], place = ((const uint32_t *)x->order.data)[i];
         if (doc == UINT32_MAX)
             continue;
         for (size_t k = 0; k < x->m->nterms; k++)
-            x->answers[i * x->m->nterms + k] = marks[k * x->s.docs + doc];
-        x->known[i] = 1;
+            x->answers[place * x->m->nterms + k] = marks[k * x->s.docs + doc];
+        x->known[place] = 1;
     }
+    return ERR_OK;
+}
+
+static int by_message(const void *pa, const void *pb, void *arg)
+{
+    const uint64_t *messages = arg;
+    uint64_t a = messages[*(const uint32_t *)pa], b = messages[*(const uint32_t *)pb];
+    return a < b ? -1 : a > b;
+}
+
+static enum err put_in_order(struct ask *x)
+{
+    bool ascending = true;
+    if (x->n > UINT32_MAX)
+        return ERR_LIMIT;
+    uint32_t *order = (uint32_t *)buf_reserve(&x->order, (x->n + 1) * sizeof *order);
+    if (!order)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < x->n; i++) {
+        order[i] = (uint32_t)i;
+        ascending = ascending && (i == 0 || x->messages[i - 1] <= x->messages[i]);
+    }
+    if (!ascending) /* UIDs may be given in another order than message ids */
+        qsort_r(order, x->n, sizeof *order, by_message, (void *)(uintptr_t)x->messages);
     return ERR_OK;
 }
 
 static enum err ask_all(struct ask *x, const struct search_manifest *manifest)
 {
-    uint64_t low = UINT64_MAX, high = 0;
-    for (size_t i = 0; i < x->n; i++) {
-        low = MIN(low, x->messages[i]);
-        high = MAX(high, x->messages[i]);
-    }
+    TRY(put_in_order(x));
     for (size_t i = 0; i < manifest_count(manifest); i++) {
         x->part = &manifest_parts(manifest)[i];
-        if (x->part->row.last < low || x->part->first > high)
+        for (x->from = x->to; x->from < x->n && message_at(x, x->from) < x->part->first;)
+            x->from++;
+        for (x->to = x->from; x->to < x->n && message_at(x, x->to) <= x->part->row.last;)
+            x->to++;
+        if (x->from == x->to)
             continue;
         enum err e = ask_part(x);
         if (e == ERR_NOT_FOUND)
@@ -200,7 +241,7 @@ enum err search_index_ask(struct account *a, struct search_matcher *m, const uin
                     .answers = answers,
                     .known = known,
                     .slice = slice};
-    struct buf *bufs[] = {&x.index, &x.packed, &x.block, &x.marks, &x.wanted};
+    struct buf *bufs[] = {&x.index, &x.packed, &x.block, &x.marks, &x.wanted, &x.order, &x.docs};
     for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
         buf_init(bufs[i], SEGMENT_BLOB_MAX);
     enum err e = search_manifest_read(a, &manifest);

@@ -67,21 +67,6 @@ bool segment_text_at(const struct segment *s, uint32_t doc, struct segment_text 
     return out->block < s->blocks;
 }
 
-uint32_t segment_find(const struct segment *s, uint64_t id)
-{
-    uint32_t from = 0, to = s->docs;
-    struct segment_text t;
-    while (from < to) {
-        uint32_t mid = from + (to - from) / 2;
-        if (segment_id(s, mid) < id)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    bool found = from < s->docs && segment_id(s, from) == id && segment_text_at(s, from, &t);
-    return found ? from : UINT32_MAX;
-}
-
 bool segment_block_at(const struct segment *s, uint32_t block, uint32_t *offset, uint32_t *packed)
 {
     if (block >= s->blocks)

@@ -42,12 +42,11 @@ struct segment {
  * wrong answers but no harm. ERR_CORRUPT, ERR_UNSUPPORTED (a later version). */
 enum err segment_open(str index, bool verify, struct segment *out) MUST;
 uint64_t segment_id(const struct segment *s, uint32_t doc);
-/* The place of a message, or UINT32_MAX (also when it must be scanned). */
-uint32_t segment_find(const struct segment *s, uint64_t id);
 /* Where the text of a document is: its block, and inside it. */
 struct segment_text {
     uint32_t block, offset, bytes;
 };
+/* false: it has none here and must be scanned. */
 bool segment_text_at(const struct segment *s, uint32_t doc, struct segment_text *out);
 /* The bytes of a block in the blob, behind the index part. */
 bool segment_block_at(const struct segment *s, uint32_t block, uint32_t *offset, uint32_t *packed);

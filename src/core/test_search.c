@@ -223,6 +223,13 @@ static void compare(struct account *a, uint64_t last)
             buf_add(&ids, str_of(&id, sizeof id));
     }
     last = ids.len / sizeof(uint64_t);
+    uint64_t *id = (uint64_t *)ids.data;
+    if (pick(2)) /* in any order, and twice */
+        for (uint64_t i = 0; i < last; i++) {
+            uint64_t *other = &id[pick((uint32_t)last)], held = *other;
+            *other = id[i];
+            id[i] = pick(20) ? held : *other;
+        }
     for (size_t k = 0; k < TERMS; k++)
         random_term(&arena, &terms[k]);
     uint8_t *with = ARENA_ARRAY(&arena, uint8_t, last * TERMS + 1);
