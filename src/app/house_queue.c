@@ -4,16 +4,19 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "core/queue_schedule.h"
+#include "os/clock.h"
 
 #define RECOVER_PAUSE_MS 5000
 
-/* What a crash left between the queue's commit and the accounts' (core/deliver.h). */
+/* What a crash left between the queue's commit and the accounts' (core/deliver.h); then what comes
+ * due, but not what was queued a moment ago and is being delivered. */
 static void recover(void *arg) WAITS
 {
     struct house_thread *t = arg;
+    uint64_t behind = 0;
     do {
-        size_t left = 0;
-        enum err e = deliver_recover(&t->deliver, &left);
+        enum err e = deliver_recover(&t->deliver, clock_wall_ms() - behind);
+        behind = RECOVER_PAUSE_MS;
         if (e != ERR_OK && e != ERR_CANCELED)
             LOG_WARN("house", "delivery of what waits failed: %s", err_text(e));
     } while (wait_until(deadline_in_ms(RECOVER_PAUSE_MS)) == ERR_TIMEOUT);

@@ -97,7 +97,7 @@ static void on_recipient(void *arg, str key, str value)
         ROW(q, "unreadable queue row %llx recipient %u", LLX(id), n);
         return;
     }
-    if ((r.state == QUEUE_LOCAL) != (r.account != 0) && r.state != QUEUE_HELD)
+    if (!queue_recipient_fits(&r))
         ROW(q, "queue %llx recipient %u: state %d does not fit", LLX(id), n, (int)r.state);
     struct queue_due due = {r.due_ms, id, n};
     if (r.state != QUEUE_HELD)

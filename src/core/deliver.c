@@ -16,9 +16,10 @@
 #include <assert.h>
 #include <string.h>
 
-#define DELIVER_BYTES_MAX (16u << 20) /* what resolving may need */
-#define HEADER_SCAN_MAX 262144        /* bytes of header looked through for loops */
-#define WORKERS 8                     /* accounts at a time, of one message */
+#define DELIVER_BYTES_MAX (4u << 20) /* targets and rows of one message */
+#define RESOLVE_BYTES_MAX (4u << 20) /* what resolving one recipient may need */
+#define HEADER_SCAN_MAX 262144       /* bytes of header looked through for loops */
+#define WORKERS 8                    /* accounts at a time, of one message */
 #define PAUSE_FIRST_MS 5000
 #define PAUSE_LAST_MS 3600000
 
@@ -26,15 +27,18 @@ struct target {
     uint64_t account; /* 0: foreign */
     str address;
     size_t recipient; /* the first that leads here */
-    bool looped;
+    bool looped;      /* it has had the message: nothing goes there */
 };
 struct plan {
     struct deliver_ctx *d;
     const struct envelope *e;
-    struct arena arena;
+    struct arena arena, scratch; /* scratch: of one recipient's resolution */
     struct target *targets;
-    size_t n, max, looped;
-    size_t *first; /* per recipient: its first target, or SIZE_MAX */
+    size_t n, max;
+    size_t live;       /* targets that are not looped */
+    size_t refused;    /* recipients that fail for good */
+    str *delivered_to; /* of the message */
+    size_t ndelivered_to;
 };
 
 void deliver_prefix(str sender, const str *delivered_to, size_t n, struct buf *out)
@@ -55,14 +59,21 @@ static size_t target_find(const struct plan *p, const struct resolution_target *
     return p->n;
 }
 
-static enum err target_add(struct plan *p, const struct resolution_target *t, size_t recipient)
+static bool is_loop(const struct plan *p, const struct resolution_target *t)
+{
+    for (size_t i = 0; t->account && i < p->ndelivered_to; i++)
+        if (str_eq_nocase(p->delivered_to[i], t->address))
+            return true;
+    return false;
+}
+
+static enum err target_add(struct plan *p, const struct resolution_target *t, size_t recipient,
+                           size_t *live)
 {
     size_t at = target_find(p, t);
-    if (at < p->n) {
-        p->first[recipient] = MIN(p->first[recipient], at);
-        return ERR_OK;
-    }
-    if (p->n == p->max) {
+    if (at == p->n && p->n == QUEUE_ROWS_MAX)
+        return ERR_LIMIT;
+    if (at == p->max) {
         size_t max = p->max ? p->max * 2 : 16;
         struct target *more = ARENA_ARRAY(&p->arena, struct target, max);
         if (!more)
@@ -72,9 +83,32 @@ static enum err target_add(struct plan *p, const struct resolution_target *t, si
         p->targets = more;
         p->max = max;
     }
-    p->first[recipient] = MIN(p->first[recipient], at);
-    p->targets[p->n++] =
-        (struct target){.account = t->account, .address = t->address, .recipient = recipient};
+    if (at == p->n) {
+        struct target new = {t->account, STR_NONE, recipient, is_loop(p, t)};
+        if (!arena_dup(&p->arena, t->address, &new.address))
+            return ERR_NOMEM;
+        p->targets[p->n++] = new;
+        p->live += !new.looped;
+    }
+    *live += !p->targets[at].looped;
+    return ERR_OK;
+}
+
+/* *verdict: OK, or why this recipient fails for good. Those of its targets that would loop are
+ * none; with nothing else left it hears of it. */
+static enum err resolve_one(struct plan *p, size_t i, enum err *verdict)
+{
+    struct resolution r = {0};
+    size_t live = 0;
+    arena_reset(&p->scratch);
+    enum err e = forward_resolve(p->d->directory, p->e->recipients[i].address, &p->scratch, &r);
+    if (e != ERR_OK) {
+        *verdict = e == ERR_NOT_FOUND ? ERR_NO_USER : e;
+        return err_class(e) == ERR_CLASS_TEMP ? e : ERR_OK;
+    }
+    for (size_t k = 0; k < r.ntargets; k++)
+        TRY(target_add(p, &r.targets[k], i, &live));
+    *verdict = live ? ERR_OK : r.ntargets ? ERR_LOOP : ERR_NO_USER;
     return ERR_OK;
 }
 
@@ -83,70 +117,49 @@ static enum err target_add(struct plan *p, const struct resolution_target *t, si
 static enum err resolve(struct plan *p, struct deliver_result *out)
 {
     for (size_t i = 0; i < p->e->nrecipients; i++) {
-        struct resolution r = {0};
-        p->first[i] = SIZE_MAX;
-        enum err e = forward_resolve(p->d->directory, p->e->recipients[i].address, &p->arena, &r);
-        out->recipients[i] = e == ERR_NOT_FOUND ? ERR_NO_USER : e;
-        if (e != ERR_OK && err_class(e) == ERR_CLASS_TEMP)
-            return e;
-        for (size_t k = 0; e == ERR_OK && k < r.ntargets; k++)
-            TRY(target_add(p, &r.targets[k], i));
-        if (e == ERR_OK && r.ntargets == 0)
-            out->recipients[i] = ERR_NO_USER;
+        TRY(resolve_one(p, i, &out->recipients[i]));
+        p->refused += out->recipients[i] != ERR_OK;
     }
-    return p->n > QUEUE_ROWS_MAX ? ERR_LIMIT : ERR_OK;
+    return p->live + p->refused > QUEUE_ROWS_MAX ? ERR_LIMIT : ERR_OK;
 }
 
 /* ---- loops ---- */
 
-static void mark_loop(struct plan *p, str address)
-{
-    address = str_trim(address);
-    for (size_t i = 0; i < p->n; i++)
-        if (p->targets[i].account && !p->targets[i].looped &&
-            str_eq_nocase(p->targets[i].address, address)) {
-            p->targets[i].looped = true;
-            p->looped++;
-        }
-}
-
-/* Delivered-To of an address that we are about to deliver to. */
-static void scan_header(struct plan *p, str header)
+static enum err scan_header(struct plan *p, str header)
 {
     str line;
+    size_t max = 0;
     for (bool more = true; more && header.len;) {
         more = str_cut(header, '\n', &line, &header);
         if (str_empty(str_trim(line)))
-            return;
-        if (str_starts_nocase(line, STR("Delivered-To:")))
-            mark_loop(p, str_skip(line, sizeof "Delivered-To:" - 1));
+            break;
+        if (!str_starts_nocase(line, STR("Delivered-To:")))
+            continue;
+        if (p->ndelivered_to == max) {
+            max = max ? max * 2 : 16;
+            str *bigger = ARENA_ARRAY(&p->arena, str, max);
+            if (!bigger)
+                return ERR_NOMEM;
+            if (p->ndelivered_to)
+                memcpy(bigger, p->delivered_to, p->ndelivered_to * sizeof *bigger);
+            p->delivered_to = bigger;
+        }
+        p->delivered_to[p->ndelivered_to++] = str_trim(str_skip(line, sizeof "Delivered-To:" - 1));
     }
-}
-
-static enum err find_loops(struct plan *p)
-{
-    BUF_AUTO struct buf header = BUF_INIT(HEADER_SCAN_MAX);
-    size_t want = (size_t)MIN(p->e->size, (uint64_t)HEADER_SCAN_MAX), got = 0;
-    char *at = want ? buf_reserve(&header, want) : NULL;
-    if (want && !at)
-        return ERR_NOMEM;
-    if (want)
-        TRY(file_read_at(p->e->fd, 0, at, want, &got));
-    scan_header(p, str_of(at, got));
     return ERR_OK;
 }
 
-/* Those that would loop are no targets; a recipient with nothing else left hears of it. */
-static void drop_loops(struct plan *p, struct deliver_result *out)
+/* Whom the message says it has been delivered to. */
+static enum err find_loops(struct plan *p)
 {
-    for (size_t i = 0; p->looped && i < p->e->nrecipients; i++)
-        if (p->first[i] != SIZE_MAX && p->targets[p->first[i]].looped)
-            out->recipients[i] = ERR_LOOP;
-    size_t kept = 0;
-    for (size_t i = 0; i < p->n; i++)
-        if (!p->targets[i].looped)
-            p->targets[kept++] = p->targets[i];
-    p->n = kept;
+    size_t want = (size_t)MIN(p->e->size, (uint64_t)HEADER_SCAN_MAX), got = 0;
+    if (!want)
+        return ERR_OK;
+    char *at = arena_alloc(&p->arena, want);
+    if (!at)
+        return ERR_NOMEM;
+    TRY(file_read_at(p->e->fd, 0, at, want, &got));
+    return scan_header(p, str_of(at, got));
 }
 
 /* ---- into an account ---- */
@@ -186,10 +199,19 @@ static enum err put(struct deliver_ctx *d, uint64_t account, uint8_t hint, struc
     return e;
 }
 
+static const struct target *only_target(const struct plan *p)
+{
+    const struct target *t = p->targets;
+    assert(p->live == 1);
+    while (t->looped)
+        t++;
+    return t;
+}
+
 static enum err deliver_directly(struct plan *p)
 {
     const struct envelope *e = p->e;
-    const struct target *t = &p->targets[0];
+    const struct target *t = only_target(p);
     struct message_new m = MESSAGE_NEW_INIT;
     m.fd = e->fd;
     m.len = e->size;
@@ -232,59 +254,80 @@ static uint64_t pause_ms(uint32_t attempts)
 
 #define AGE_MAX_MS (5ull * 24 * 3600 * 1000)
 
-/* It stays, to be tried again; or goes back to the sender when it never will work. */
-static void row_failed(struct deliver_ctx *d, const struct queue_message *q,
-                       const struct queue_recipient *r, enum err e)
+/* What became of a row. */
+struct outcome {
+    const struct queue_recipient *row;
+    enum err err;
+};
+
+/* It ends: in its account, or back to the sender when it never will work. Or it stays, to be tried
+ * again. */
+static struct queue_result result_of(struct deliver_ctx *d, const struct queue_message *q,
+                                     const struct outcome *o)
 {
     uint64_t now = clock_wall_ms(), age = d->age_max_ms ? d->age_max_ms : AGE_MAX_MS;
-    bool ends = err_class(e) == ERR_CLASS_PERM || now >= q->created_ms + age;
-    struct queue_result x = {.n = r->n,
-                             .to = ends ? 0 : QUEUE_LOCAL,
-                             .due_ms = now + pause_ms(r->attempts),
-                             .counted = true,
-                             .error = e,
-                             .status = str_c(err_info(e)->enhanced),
-                             .reply = str_c(err_text(e))};
-    struct bounce_item item = {
-        .row = r, .action = DSN_FAILED, .status = x.status, .explanation = x.reply};
-    if (ends && item.status.len && item.status.data[0] != '5')
-        item.status = STR("5.4.7"); /* RFC 3463 3.5: the time is over */
-    enum err kept = bounce_settle(d, q, QUEUE_LOCAL, 0, &x, 1, &item, ends ? 1 : 0);
-    LOG_WARN("deliver", "queue=%llu recipient=%u account=%llu error=%s%s%s",
-             (unsigned long long)r->id, r->n, (unsigned long long)r->account, err_name(e),
-             ends ? ", given up" : ", later", kept == ERR_OK ? "" : " (not noted)");
+    const struct queue_recipient *r = o->row;
+    if (o->err == ERR_OK)
+        return (struct queue_result){.n = r->n};
+    bool ends = err_class(o->err) == ERR_CLASS_PERM || now >= q->created_ms + age;
+    return (struct queue_result){.n = r->n,
+                                 .to = ends ? 0 : QUEUE_LOCAL,
+                                 .due_ms = now + pause_ms(r->attempts),
+                                 .counted = true,
+                                 .error = o->err,
+                                 .status = str_c(err_info(o->err)->enhanced),
+                                 .reply = str_c(err_text(o->err))};
 }
 
-#define DONE_PAGE 32 /* rows of one commit: they are on a fiber's stack */
-
-/* They are in their accounts: the rows end, and who asked for it hears of it. */
-static enum err rows_done(struct deliver_ctx *d, const struct queue_message *q,
-                          const struct queue_recipient *const *rows, size_t n)
+/* Does it give the sender something to hear of? */
+static bool item_of(const struct outcome *o, const struct queue_result *x, struct bounce_item *out)
 {
-    struct queue_result results[DONE_PAGE];
-    struct bounce_item items[DONE_PAGE];
-    enum err first = ERR_OK;
-    for (size_t at = 0; at < n; at += DONE_PAGE) {
-        size_t count = MIN(n - at, (size_t)DONE_PAGE), told = 0;
-        for (size_t i = 0; i < count; i++) {
-            const struct queue_recipient *r = rows[at + i];
-            results[i] = (struct queue_result){.n = r->n};
-            if (r->notify & NOTIFY_SUCCESS)
-                items[told++] = (struct bounce_item){.row = r, .action = DSN_DELIVERED};
-        }
-        enum err e = bounce_settle(d, q, QUEUE_LOCAL, 0, results, count, items, told);
-        if (first == ERR_OK && e != ERR_CONFLICT && e != ERR_NOT_FOUND) /* ended already is fine */
-            first = e;
+    *out = (struct bounce_item){.row = o->row, .action = DSN_DELIVERED};
+    if (o->err == ERR_OK)
+        return o->row->notify & NOTIFY_SUCCESS;
+    out->action = DSN_FAILED;
+    out->status = x->status;
+    out->explanation = x->reply;
+    if (x->status.len && x->status.data[0] != '5')
+        out->status = STR("5.4.7"); /* RFC 3463 3.5: the time is over */
+    return x->to == 0;
+}
+
+static void say_failed(const struct outcome *o, const struct queue_result *x, enum err noted)
+{
+    const struct queue_recipient *r = o->row;
+    if (o->err != ERR_OK)
+        LOG_WARN("deliver", "queue=%llu recipient=%u account=%llu error=%s%s%s",
+                 (unsigned long long)r->id, r->n, (unsigned long long)r->account, err_name(o->err),
+                 x->to ? ", later" : ", given up", noted == ERR_OK ? "" : " (not noted)");
+}
+
+/* One commit for a page of rows, with one report about those that the sender is to hear of. */
+static enum err settle_page(struct deliver_ctx *d, const struct queue_message *q,
+                            const struct outcome *all, size_t n)
+{
+    ARENA_AUTO struct arena arena = ARENA_INIT(1 << 18);
+    struct queue_result *results = ARENA_ARRAY(&arena, struct queue_result, n);
+    struct bounce_item *items = ARENA_ARRAY(&arena, struct bounce_item, n);
+    size_t told = 0;
+    if (!results || !items)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        results[i] = result_of(d, q, &all[i]);
+        told += item_of(&all[i], &results[i], &items[told]);
     }
-    return first;
+    enum err e = bounce_settle(d, q, QUEUE_LOCAL, 0, results, n, items, told);
+    for (size_t i = 0; i < n; i++)
+        say_failed(&all[i], &results[i], e);
+    return e == ERR_CONFLICT || e == ERR_NOT_FOUND ? ERR_OK : e; /* ended already is fine */
 }
 
 struct spread {
     struct deliver_ctx *d;
     const struct queue_message *q;
     const struct queue_recipient *rows;
-    size_t n, next, ndone;
-    const struct queue_recipient **done; /* rows that are at their end */
+    size_t n, next, noutcomes;
+    struct outcome *outcomes; /* in the order in which they came */
     str mime;
 };
 
@@ -298,17 +341,16 @@ static void spread_work(void *arg)
         const struct queue_recipient *r = &s->rows[s->next++];
         if (r->state != QUEUE_LOCAL)
             continue;
-        enum err e = put_row(s->d, s->q, r, s->mime);
-        if (e == ERR_OK)
-            s->done[s->ndone++] = r;
-        else if (e != ERR_CANCELED)
-            row_failed(s->d, s->q, r, e);
+        enum err e = r->account ? put_row(s->d, s->q, r, s->mime) : r->last_error;
+        if (e != ERR_CANCELED)
+            s->outcomes[s->noutcomes++] = (struct outcome){r, e};
     }
 }
 
 static enum err spread(struct spread *s)
 {
     struct fiber_group group;
+    enum err first = ERR_OK;
     fiber_group_init(&group);
     for (size_t i = 1; fiber_current() && i < MIN(s->n, (size_t)WORKERS); i++)
         if (fiber_start(&group, "deliver", spread_work, s) != ERR_OK)
@@ -316,19 +358,23 @@ static enum err spread(struct spread *s)
     spread_work(s);
     if (fiber_current())
         fiber_group_join(&group);
-    if (!s->ndone)
-        return ERR_OK;
-    return rows_done(s->d, s->q, s->done, s->ndone);
+    for (size_t at = 0; at < s->noutcomes; at += QUEUE_SETTLE_MAX) {
+        enum err e = settle_page(s->d, s->q, s->outcomes + at,
+                                 MIN(s->noutcomes - at, (size_t)QUEUE_SETTLE_MAX));
+        if (first == ERR_OK)
+            first = e;
+    }
+    return first;
 }
 
 void deliver_rows(struct deliver_ctx *d, const struct queue_message *q,
                   const struct queue_recipient *rows, size_t n, str mime)
 {
     ARENA_AUTO struct arena arena = ARENA_INIT(1 << 20);
-    const struct queue_recipient **done = ARENA_ARRAY(&arena, const struct queue_recipient *, n);
-    if (!done)
+    struct outcome *outcomes = ARENA_ARRAY(&arena, struct outcome, n);
+    if (!outcomes)
         return; /* deliver_recover() does it */
-    struct spread s = {.d = d, .q = q, .rows = rows, .n = n, .done = done, .mime = mime};
+    struct spread s = {.d = d, .q = q, .rows = rows, .n = n, .outcomes = outcomes, .mime = mime};
     enum err e = spread(&s);
     if (e != ERR_OK)
         LOG_WARN("deliver", "queue=%llu error=%s, later", (unsigned long long)q->id, err_name(e));
@@ -337,55 +383,78 @@ void deliver_rows(struct deliver_ctx *d, const struct queue_message *q,
 /* FUTURERELEASE (RFC 4865). */
 static bool is_held(const struct envelope *e) { return e->hold_until > clock_wall_s(); }
 
-static enum err deliver_by_queue(struct plan *p)
+static struct queue_recipient row_for(const struct envelope_recipient *r)
 {
-    struct queue_recipient *rows = ARENA_ARRAY(&p->arena, struct queue_recipient, p->n);
+    return (struct queue_recipient){
+        .address = r->address,
+        .original = r->address,
+        .orcpt = r->orcpt,
+        .notify = r->notify,
+        .mailbox_hint = r->mailbox_hint,
+    };
+}
+
+/* A row for each target; with one answer for all, also one for each recipient that is refused. */
+static size_t fill_rows(const struct plan *p, const struct deliver_result *out,
+                        struct queue_recipient *rows)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct target *t = &p->targets[i];
+        if (t->looped)
+            continue;
+        rows[n] = row_for(&p->e->recipients[t->recipient]);
+        rows[n].state = t->account ? QUEUE_LOCAL : QUEUE_READY;
+        rows[n].account = t->account;
+        rows[n++].address = t->address;
+    }
+    for (size_t i = 0; p->e->one_answer && i < p->e->nrecipients; i++) {
+        if (out->recipients[i] == ERR_OK)
+            continue;
+        rows[n] = row_for(&p->e->recipients[i]);
+        rows[n].state = QUEUE_LOCAL;
+        rows[n++].last_error = out->recipients[i];
+    }
+    return n;
+}
+
+static enum err deliver_by_queue(struct plan *p, struct deliver_result *out)
+{
+    struct queue_recipient *rows =
+        ARENA_ARRAY(&p->arena, struct queue_recipient, p->live + p->refused);
     struct queue_message q;
     if (!rows)
         return ERR_NOMEM;
-    for (size_t i = 0; i < p->n; i++) {
-        const struct target *t = &p->targets[i];
-        const struct envelope_recipient *r = &p->e->recipients[t->recipient];
-        rows[i] = (struct queue_recipient){
-            .state = t->account ? QUEUE_LOCAL : QUEUE_READY,
-            .account = t->account,
-            .address = t->address,
-            .original = r->address,
-            .orcpt = r->orcpt,
-            .notify = r->notify,
-            .mailbox_hint = r->mailbox_hint,
-        };
-    }
-    TRY(queue_add(accounts_store(p->d->accounts), p->e, rows, p->n, &q));
+    size_t n = fill_rows(p, out, rows);
+    TRY(queue_add(accounts_store(p->d->accounts), p->e, rows, n, &q));
     /* From here on it is durable and accepted; what fails below is done by deliver_recover(). */
+    for (size_t i = 0; p->e->one_answer && i < p->e->nrecipients; i++)
+        out->recipients[i] = ERR_OK;
     if (!is_held(p->e))
-        deliver_rows(p->d, &q, rows, p->n, p->e->mime);
+        deliver_rows(p->d, &q, rows, n, p->e->mime);
     return ERR_OK;
 }
 
 /* One commit in the only account, unless somebody wants to hear that it is there, or wants it
- * later. */
+ * later, or another recipient must be told of. */
 static bool is_direct(const struct plan *p)
 {
-    const struct target *t = &p->targets[0];
-    return p->n == 1 && t->account && !is_held(p->e) &&
-           !(p->e->recipients[t->recipient].notify & NOTIFY_SUCCESS);
+    if (p->live != 1 || is_held(p->e) || (p->refused && p->e->one_answer))
+        return false;
+    const struct target *t = only_target(p);
+    return t->account && !(p->e->recipients[t->recipient].notify & NOTIFY_SUCCESS);
 }
 
 /* ---- the whole ---- */
 
 static enum err deliver(struct plan *p, struct deliver_result *out)
 {
-    p->first = ARENA_ARRAY(&p->arena, size_t, p->e->nrecipients);
-    if (!p->first)
-        return ERR_NOMEM;
-    TRY(resolve(p, out));
     TRY(find_loops(p));
-    drop_loops(p, out);
-    if (p->n == 0)
+    TRY(resolve(p, out));
+    if (p->live == 0)
         return ERR_OK; /* each has its reason */
     if (!is_direct(p))
-        return deliver_by_queue(p);
+        return deliver_by_queue(p, out);
     enum err e = deliver_directly(p);
     for (size_t i = 0; i < p->e->nrecipients; i++)
         if (out->recipients[i] == ERR_OK)
@@ -398,9 +467,13 @@ enum err deliver_envelope(struct deliver_ctx *d, const struct envelope *e,
 {
     if (e->nrecipients == 0 || e->nrecipients > ENVELOPE_RECIPIENTS_MAX)
         return ERR_INVALID;
-    struct plan p = {.d = d, .e = e, .arena = ARENA_INIT(DELIVER_BYTES_MAX)};
+    struct plan p = {.d = d,
+                     .e = e,
+                     .arena = ARENA_INIT(DELIVER_BYTES_MAX),
+                     .scratch = ARENA_INIT(RESOLVE_BYTES_MAX)};
     enum err err = deliver(&p, out);
     arena_free(&p.arena);
+    arena_free(&p.scratch);
     for (size_t i = 0; err != ERR_OK && i < e->nrecipients; i++)
         out->recipients[i] = err;
     return err;
@@ -412,24 +485,32 @@ static enum err account_exists(struct deliver_ctx *d, uint64_t id)
 {
     ARENA_AUTO struct arena arena = ARENA_INIT(1 << 16);
     struct account_entry entry;
-    enum err e = directory_account_get(d->directory, id, &arena, &entry);
-    return e == ERR_NOT_FOUND ? ERR_NO_USER : e;
+    return directory_account_get(d->directory, id, &arena, &entry);
 }
 
-static enum err recover_row(struct deliver_ctx *d, const struct queue_message *q,
-                            const struct queue_recipient *r, str mime)
+/* The rows that are for us now; those whose account is gone are nobody's. */
+static enum err choose_due(struct deliver_ctx *d, struct queue_recipient *rows, size_t *n,
+                           uint64_t now_ms)
 {
-    enum err e = account_exists(d, r->account);
-    if (e == ERR_OK)
-        e = put_row(d, q, r, mime);
-    if (e == ERR_OK)
-        return rows_done(d, q, &r, 1);
-    if (e != ERR_CANCELED)
-        row_failed(d, q, r, e);
-    return e;
+    size_t kept = 0;
+    for (size_t i = 0; i < *n; i++) {
+        struct queue_recipient *r = &rows[i];
+        if (r->state != QUEUE_LOCAL || r->due_ms > now_ms)
+            continue;
+        enum err e = r->account ? account_exists(d, r->account) : ERR_OK;
+        if (e != ERR_OK && e != ERR_NOT_FOUND)
+            return e;
+        if (e == ERR_NOT_FOUND) {
+            r->account = 0;
+            r->last_error = ERR_NO_USER;
+        }
+        rows[kept++] = *r;
+    }
+    *n = kept;
+    return ERR_OK;
 }
 
-static enum err recover_message(struct deliver_ctx *d, const struct queue_due *due)
+static enum err recover_message(struct deliver_ctx *d, uint64_t id, uint64_t now_ms)
 {
     struct store *s = accounts_store(d->accounts);
     ARENA_AUTO struct arena arena = ARENA_INIT(8 << 20);
@@ -437,49 +518,49 @@ static enum err recover_message(struct deliver_ctx *d, const struct queue_due *d
     struct queue_message q;
     struct queue_recipient *rows;
     size_t n;
-    enum err e = queue_get(s, due->id, &arena, &q);
-    if (e == ERR_NOT_FOUND)
-        return ERR_OK; /* done meanwhile */
-    TRY(e);
-    TRY(queue_get_mime(s, due->id, &mime));
-    TRY(queue_recipients(s, due->id, &arena, &rows, &n));
-    for (size_t i = 0; i < n; i++)
-        if (rows[i].n == due->n && rows[i].state == QUEUE_LOCAL && rows[i].due_ms <= due->due_ms)
-            return recover_row(d, &q, &rows[i], buf_str(&mime));
+    TRY(queue_get(s, id, &arena, &q));
+    TRY(queue_get_mime(s, id, &mime));
+    TRY(queue_recipients(s, id, &arena, &rows, &n));
+    TRY(choose_due(d, rows, &n, now_ms));
+    if (n > 0)
+        deliver_rows(d, &q, rows, n, buf_str(&mime));
     return ERR_OK;
 }
 
 #define DUE_PAGE 256
 
-/* A page of due rows at a time; foreign rows among them wait for the relay and are passed over. */
-static enum err recover_shard(struct deliver_ctx *d, unsigned shard, uint64_t now_ms, size_t *left)
+/* A page of due rows at a time; foreign rows among them wait for the relay and are passed over. One
+ * message's trouble does not keep the others. */
+static enum err recover_shard(struct deliver_ctx *d, unsigned shard, uint64_t due_ms)
 {
     struct queue_due due[DUE_PAGE];
     struct queue_due after = {0};
+    enum err first = ERR_OK;
+    uint64_t done = 0;
     size_t got;
     do {
-        TRY(queue_due_after(accounts_store(d->accounts), shard, &after, now_ms, due, DUE_PAGE,
+        TRY(queue_due_after(accounts_store(d->accounts), shard, &after, due_ms, due, DUE_PAGE,
                             &got));
         for (size_t i = 0; i < got; i++) {
             after = due[i];
-            if (due[i].state != QUEUE_LOCAL)
+            if (due[i].state != QUEUE_LOCAL || due[i].id == done)
                 continue;
-            enum err e = recover_message(d, &due[i]);
+            done = due[i].id;
+            enum err e = recover_message(d, done, due_ms);
             if (e == ERR_CANCELED)
                 return e;
-            *left += e != ERR_OK;
+            if (first == ERR_OK && e != ERR_NOT_FOUND) /* it has ended meanwhile */
+                first = e;
         }
     } while (got == DUE_PAGE);
-    return ERR_OK;
+    return first;
 }
 
-enum err deliver_recover(struct deliver_ctx *d, size_t *left)
+enum err deliver_recover(struct deliver_ctx *d, uint64_t due_ms)
 {
-    uint64_t now = clock_wall_ms();
     enum err first = ERR_OK;
-    *left = 0;
     for (unsigned shard = 0; shard < STORE_QUEUE_SHARDS; shard++) {
-        enum err e = recover_shard(d, shard, now, left);
+        enum err e = recover_shard(d, shard, due_ms);
         if (first == ERR_OK)
             first = e; /* the other shards go on */
     }

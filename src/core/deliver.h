@@ -8,6 +8,8 @@
  *                           what is left after a crash or an error is done by deliver_recover()
  *
  * A recipient that fails for good after the queue commit goes back to the sender (core/bounce.h).
+ * One that fails for good while resolving is the answer; but where one answer stands for all and
+ * others are accepted, it is queued with them and goes back to the sender too.
  */
 #ifndef CORE_DELIVER_H
 #define CORE_DELIVER_H
@@ -31,9 +33,11 @@ struct queue_recipient;
 enum err deliver_envelope(struct deliver_ctx *d, const struct envelope *e,
                           struct deliver_result *out) WAITS MUST;
 
-/* Delivers LOCAL queue rows that are due, of all shards, once. *left: LOCAL rows that remain. At
- * start, then from a background fiber. A failed row is tried again later, with growing pauses. */
-enum err deliver_recover(struct deliver_ctx *d, size_t *left) WAITS MUST;
+/* Delivers LOCAL queue rows that are due at or before due_ms (wall clock), of all shards, once. At
+ * start, then from a background fiber; due_ms some seconds behind the clock passes over what is
+ * just being delivered. A failed row is tried again later, with growing pauses. The first error;
+ * the other messages have had their turn nevertheless. */
+enum err deliver_recover(struct deliver_ctx *d, uint64_t due_ms) WAITS MUST;
 
 /* Delivers the LOCAL ones among rows that have just been queued. What fails waits in the queue. */
 void deliver_rows(struct deliver_ctx *d, const struct queue_message *q,

@@ -67,6 +67,7 @@ struct envelope {
     uint8_t body; /* 0 7BIT, 1 8BITMIME, 2 BINARYMIME */
     bool smtputf8, requiretls;
     bool sender_failed;     /* its domain says that it is forged: no report goes there (accept-5) */
+    bool one_answer;        /* SMTP: one reply for all; see struct deliver_result */
     uint8_t priority;       /* MT-PRIORITY + 9; 9 is normal; 0 unset */
     int64_t deliver_by;     /* wall seconds; 0 unset */
     bool deliver_by_notify; /* DELIVERBY mode N (else R) */
@@ -84,8 +85,9 @@ struct envelope {
 };
 #define ENVELOPE_RECIPIENTS_MAX 1000
 
-/* What becomes of each recipient. SMTP folds them into one answer: OK only if all are OK. LMTP
- * answers one by one. */
+/* What becomes of each recipient; LMTP answers one by one. With one_answer a recipient that fails
+ * for good is OK once another is accepted: a 5xx would deny what those others have, so the failed
+ * one is reported to the sender instead (RFC 5321 4.2.5, 6.1). If all fail, each has its reason. */
 struct deliver_result {
     enum err *recipients; /* nrecipients, the caller's memory */
 };

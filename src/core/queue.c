@@ -25,6 +25,13 @@ bool queue_step_legal(enum queue_state from, enum queue_state to)
     return from >= QUEUE_LOCAL && from <= QUEUE_HELD && legal[from] >> to & 1;
 }
 
+bool queue_recipient_fits(const struct queue_recipient *r)
+{
+    bool refused = !r->account && err_class(r->last_error) == ERR_CLASS_PERM;
+    enum queue_state state = r->state == QUEUE_HELD ? r->held_from : r->state;
+    return state == QUEUE_LOCAL ? r->account || refused : !r->account;
+}
+
 /* ---- composing ---- */
 
 uint32_t queue_hash(str s)
@@ -147,7 +154,7 @@ enum err queue_add(struct store *s, const struct envelope *e, struct queue_recip
     for (size_t i = 0; i < n; i++) {
         uint64_t hold = e->hold_until > 0 ? (uint64_t)e->hold_until * 1000 : 0;
         assert(rs[i].state >= QUEUE_LOCAL && rs[i].state <= QUEUE_ACTIVE);
-        assert((rs[i].state == QUEUE_LOCAL) == (rs[i].account != 0));
+        assert(queue_recipient_fits(&rs[i]));
         if (rs[i].state != QUEUE_ACTIVE)
             rs[i].due_ms = MAX(out->created_ms, hold);
     }

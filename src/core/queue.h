@@ -29,9 +29,11 @@ struct queue_recipient {
     uint32_t n;  /* of the recipient in it, from 0 */
     enum queue_state state;
     enum queue_state held_from; /* HELD: where release leads back to */
-    uint64_t account;           /* LOCAL: whose; else 0 */
-    str address;                /* final: Delivered-To here, RCPT there */
-    str original;               /* as the sender gave it */
+    /* LOCAL: whose. 0 there: nobody's, refused for good with last_error before it was queued; it
+     * goes back to the sender. Else 0. */
+    uint64_t account;
+    str address;  /* final: Delivered-To here, RCPT there */
+    str original; /* as the sender gave it */
     str orcpt;
     uint8_t notify;       /* NOTIFY_* */
     uint8_t mailbox_hint; /* as in struct envelope_recipient */
@@ -50,6 +52,8 @@ struct queue_message {
     uint64_t trace_len, content_len;
     struct envelope envelope; /* without fd, mime, trace (in the blob) and recipients */
 };
+/* Do state, account and last_error fit together? */
+bool queue_recipient_fits(const struct queue_recipient *r);
 /* Where an id's rows are. */
 uint64_t queue_partition(uint64_t id);
 

@@ -196,7 +196,6 @@ static void foreign_mail_stays_in_the_queue(void *arg)
 static void recovery_delivers_once(void *arg)
 {
     struct post p;
-    size_t left;
     post_open(&p);
     to(&p, "user3@example.test");
     to(&p, "user4@example.test");
@@ -205,8 +204,7 @@ static void recovery_delivers_once(void *arg)
     OK(p.results[0]);
     assert_int_equal(queued(&p, 1 << QUEUE_LOCAL), 2);
     p.slow->queue_ends_fail = false;
-    OK(deliver_recover(&p.ctx, &left));
-    assert_int_equal(left, 0);
+    OK(deliver_recover(&p.ctx, clock_wall_ms()));
     assert_int_equal(has(&p, 3, ROLE_INBOX), 1);
     assert_int_equal(has(&p, 4, ROLE_INBOX), 1);
     assert_int_equal(queued(&p, 0), 0);
@@ -218,7 +216,6 @@ static void recovery_does_what_was_left(void *arg)
 {
     struct post p;
     struct queue_message m;
-    size_t left;
     post_open(&p);
     struct queue_recipient rs[] = {
         {.state = QUEUE_LOCAL, .account = p.ids[5], .address = STR("user5@example.test")},
@@ -227,20 +224,19 @@ static void recovery_does_what_was_left(void *arg)
     };
     OK(queue_add(p.w.store, &p.e, rs, 3, &m));
     OK(directory_account_remove(&p.directory, p.ids[6]));
-    OK(deliver_recover(&p.ctx, &left));
+    OK(deliver_recover(&p.ctx, clock_wall_ms()));
     assert_int_equal(has(&p, 5, ROLE_INBOX), 1);
     assert_int_equal(has(&p, 6, ROLE_INBOX), 0);
     assert_int_equal(queued(&p, 1 << QUEUE_READY), 2); /* one still, and the report on user6 */
-    assert_int_equal(queued(&p, 1 << QUEUE_HELD), 0);
-    OK(deliver_recover(&p.ctx, &left));
-    assert_int_equal(left, 0);
+    assert_int_equal(queued(&p, 1 << QUEUE_HELD | 1 << QUEUE_LOCAL), 0);
+    OK(deliver_recover(&p.ctx, clock_wall_ms()));
+    assert_int_equal(queued(&p, 0), 2);
     post_close(&p);
 }
 
 static void a_full_mailbox_waits_and_blocks_nobody(void *arg)
 {
     struct post p;
-    size_t left;
     post_open(&p);
     p.w.quota.messages = 1;
     to(&p, "user7@example.test");
@@ -254,7 +250,7 @@ static void a_full_mailbox_waits_and_blocks_nobody(void *arg)
     assert_int_equal(has(&p, 8, ROLE_INBOX), 1);
     assert_int_equal(queued(&p, 1 << QUEUE_LOCAL), 1);
     p.w.quota.messages = 0;
-    OK(deliver_recover(&p.ctx, &left)); /* not due yet */
+    OK(deliver_recover(&p.ctx, clock_wall_ms())); /* not due yet */
     assert_int_equal(has(&p, 7, ROLE_INBOX), 1);
     post_close(&p);
 }
@@ -272,6 +268,153 @@ static void loops_end(void *arg)
     assert_int_equal(p.results[0], ERR_LOOP);
     OK(p.results[1]);
     assert_int_equal(has(&p, 9, ROLE_INBOX), 1);
+    assert_int_equal(queued(&p, 0), 0);
+    post_close(&p);
+}
+
+/* Whoever has had it gets it no more; the others of the group do. */
+static void a_loop_of_one_is_not_the_groups(void *arg)
+{
+    struct post p;
+    uint64_t id;
+    post_open(&p);
+    struct account_entry e = {.address = STR("loop@example.test"), .protocols = PROTOCOL_ALL};
+    OK(directory_account_add(&p.directory, &e, &id));
+    str targets[] = {STR_INIT("loop@example.test"), STR_INIT("user2@example.test")};
+    OK(directory_address_add(&p.directory,
+                             &(struct address_entry){.address = STR("both@example.test"),
+                                                     .kind = ADDRESS_GROUP,
+                                                     .targets = targets,
+                                                     .ntargets = 2}));
+    to(&p, "both@example.test");
+    OK(send(&p));
+    OK(p.results[0]);
+    assert_int_equal(has(&p, 2, ROLE_INBOX), 1);
+    assert_int_equal(queued(&p, 0), 0);
+    post_close(&p);
+}
+
+/* ---- one answer for all (SMTP) ---- */
+
+static void inbox_of_user0(struct post *p, struct buf *out)
+{
+    struct account *a;
+    struct message_cold cold;
+    BUF_AUTO struct buf raw = BUF_INIT(65536);
+    OK(account_open(p->w.accounts, p->ids[0], &a));
+    OK(message_cold(a, 1, &raw, &cold));
+    OK(message_read(a, &cold, 0, UINT64_MAX, out));
+    account_close(a);
+}
+
+static void mixed(struct post *p)
+{
+    uint64_t id;
+    post_open(p);
+    struct account_entry e = {.address = STR("loop@example.test"), .protocols = PROTOCOL_ALL};
+    OK(directory_account_add(&p->directory, &e, &id));
+    p->e.sender = STR("user0@example.test");
+    p->e.one_answer = true;
+    to(p, "removed@example.test");
+    to(p, "user9@example.test");
+    to(p, "loop@example.test");
+}
+
+static void says(const struct buf *b, const char *what)
+{
+    if (str_find(buf_str(b), str_c(what)) == STR_NPOS)
+        fail_msg("no \"%s\" in %.*s", what, (int)b->len, b->data);
+}
+
+/* A 5xx would deny what user9 has. rule: accept-2, accept-5 */
+static void who_fails_beside_others_is_reported(void *arg)
+{
+    struct post p;
+    BUF_AUTO struct buf report = BUF_INIT(1 << 20);
+    mixed(&p);
+    p.recipients[0].orcpt = STR("rfc822;once@example.test");
+    OK(send(&p));
+    for (int i = 0; i < 3; i++)
+        OK(p.results[i]);
+    assert_int_equal(has(&p, 9, ROLE_INBOX), 1);
+    assert_int_equal(has(&p, 0, ROLE_INBOX), 1); /* one report for all */
+    assert_int_equal(queued(&p, 0), 0);
+    inbox_of_user0(&p, &report);
+    says(&report, "Return-Path: <>");
+    says(&report, "Original-Recipient: rfc822; once@example.test");
+    says(&report, "Final-Recipient: rfc822; removed@example.test");
+    says(&report, "Status: 5.1.1");
+    says(&report, "Final-Recipient: rfc822; loop@example.test");
+    says(&report, "Status: 5.4.6");
+    post_close(&p);
+}
+
+/* rule: accept-5 */
+static void nobody_is_told_who_must_not_be(void *arg)
+{
+    struct post p;
+    for (int i = 0; i < 3; i++) {
+        mixed(&p);
+        if (i == 0)
+            p.e.sender = STR_NONE;
+        p.e.sender_failed = i == 1;
+        for (int k = 0; i == 2 && k < 3; k++)
+            p.recipients[k].notify = NOTIFY_NEVER;
+        OK(send(&p));
+        OK(p.results[0]);
+        assert_int_equal(has(&p, 9, ROLE_INBOX), 1);
+        assert_int_equal(has(&p, 0, ROLE_INBOX), 0);
+        assert_int_equal(queued(&p, 0), 0);
+        post_close(&p);
+    }
+}
+
+static void if_all_fail_it_is_the_answer(void *arg)
+{
+    struct post p;
+    mixed(&p);
+    p.recipients[1].address = STR("another@example.test");
+    OK(send(&p));
+    assert_int_equal(p.results[0], ERR_NO_USER);
+    assert_int_equal(p.results[1], ERR_NO_USER);
+    assert_int_equal(p.results[2], ERR_LOOP);
+    assert_int_equal(has(&p, 0, ROLE_INBOX), 0);
+    assert_int_equal(queued(&p, 0), 0);
+    post_close(&p);
+}
+
+/* rule: accept-3 */
+static void trouble_while_resolving_delivers_nothing(void *arg)
+{
+    struct post p;
+    mixed(&p);
+    p.slow->directory_answer = ERR_UNAVAILABLE;
+    assert_int_equal(send(&p), ERR_UNAVAILABLE);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(p.results[i], ERR_UNAVAILABLE);
+    p.slow->directory_answer = ERR_OK;
+    assert_int_equal(has(&p, 9, ROLE_INBOX), 0);
+    assert_int_equal(queued(&p, 0), 0);
+    post_close(&p);
+}
+
+/* Killed right after the queue commit. rule: accept-1, accept-2 */
+static void a_kill_before_the_report_loses_none(void *arg)
+{
+    struct post p;
+    struct queue_message m;
+    mixed(&p);
+    struct queue_recipient rs[] = {
+        {.state = QUEUE_LOCAL, .last_error = ERR_NO_USER, .address = STR("a@example.test")},
+        {.state = QUEUE_LOCAL, .account = p.ids[9], .address = STR("user9@example.test")},
+        {.state = QUEUE_LOCAL, .last_error = ERR_LOOP, .address = STR("b@example.test")},
+    };
+    OK(queue_add(p.w.store, &p.e, rs, 3, &m));
+    store_is_clean(p.w.store);
+    OK(deliver_recover(&p.ctx, clock_wall_ms()));
+    assert_int_equal(has(&p, 9, ROLE_INBOX), 1);
+    assert_int_equal(has(&p, 0, ROLE_INBOX), 1);
+    assert_int_equal(queued(&p, 0), 0);
     post_close(&p);
 }
 
@@ -284,6 +427,7 @@ static void envelopes_come_back(void **state)
                          .ret = 1,
                          .body = 2,
                          .smtputf8 = true,
+                         .one_answer = true,
                          .deliver_by_notify = true,
                          .priority = 3,
                          .deliver_by = -5,
@@ -303,7 +447,8 @@ static void envelopes_come_back(void **state)
     OK(envelope_decode(buf_str(&one), &arena, &back));
     envelope_encode(&back, &two);
     assert_true(str_eq(buf_str(&one), buf_str(&two)));
-    assert_true(back.requiretls == false && back.smtputf8 && back.deliver_by == -5);
+    assert_true(back.requiretls == false && back.smtputf8 && back.one_answer &&
+                back.deliver_by == -5);
     for (size_t n = 0; n < one.len; n++)
         assert_int_not_equal(envelope_decode(str_head(buf_str(&one), n), &arena, &back), ERR_OK);
 }
@@ -317,6 +462,12 @@ ON_FIBER(recovery_delivers_once)
 ON_FIBER(recovery_does_what_was_left)
 ON_FIBER(a_full_mailbox_waits_and_blocks_nobody)
 ON_FIBER(loops_end)
+ON_FIBER(a_loop_of_one_is_not_the_groups)
+ON_FIBER(who_fails_beside_others_is_reported)
+ON_FIBER(nobody_is_told_who_must_not_be)
+ON_FIBER(if_all_fail_it_is_the_answer)
+ON_FIBER(trouble_while_resolving_delivers_nothing)
+ON_FIBER(a_kill_before_the_report_loses_none)
 
 int main(void)
 {
@@ -328,6 +479,12 @@ int main(void)
         cmocka_unit_test(test_recovery_does_what_was_left),
         cmocka_unit_test(test_a_full_mailbox_waits_and_blocks_nobody),
         cmocka_unit_test(test_loops_end),
+        cmocka_unit_test(test_a_loop_of_one_is_not_the_groups),
+        cmocka_unit_test(test_who_fails_beside_others_is_reported),
+        cmocka_unit_test(test_nobody_is_told_who_must_not_be),
+        cmocka_unit_test(test_if_all_fail_it_is_the_answer),
+        cmocka_unit_test(test_trouble_while_resolving_delivers_nothing),
+        cmocka_unit_test(test_a_kill_before_the_report_loses_none),
         cmocka_unit_test(envelopes_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,7 @@ struct fake_house {
     enum err deliver_by_n[8]; /* for a recipient; ERR_OK is 0 */
     size_t delivered, opened; /* calls */
     size_t recipients;        /* of the last delivery */
+    bool one_answer;
     char content[FAKE_CONTENT_MAX], trace[4096], sender[1024];
     size_t size;
     int session_fd; /* the last session's, or -1 */
@@ -112,6 +113,7 @@ static inline enum err fake_deliver(void *ctx, uint32_t home, const struct envel
     fake_keep(f->trace, sizeof f->trace, e->trace);
     fake_keep(f->sender, sizeof f->sender, e->sender);
     f->size = e->size;
+    f->one_answer = e->one_answer;
     size_t got = 0, want = e->size < sizeof f->content - 1 ? e->size : sizeof f->content - 1;
     enum err err = want ? file_read_at(e->fd, 0, f->content, want, &got) : ERR_OK;
     assert(err == ERR_OK && got == want);

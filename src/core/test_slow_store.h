@@ -27,7 +27,8 @@ struct slow_store {
     } queue[SLOW_MAX];
     size_t n;
     bool queue_ends_fail; /* commits in queue shards that bring no blob: as if killed before them */
-    unsigned faults;      /* one in so many is not answered as usual; 0: none */
+    enum err directory_answer; /* of reads of the directory, when not ERR_OK */
+    unsigned faults;           /* one in so many is not answered as usual; 0: none */
     uint64_t random;
     uint64_t groups, commits, largest;
 };
@@ -99,6 +100,9 @@ static void *slow_thread(void *arg)
 
 static enum err slow_get(struct store *s, uint64_t partition, str key, struct buf *out)
 {
+    enum err e = ((struct slow_store *)s)->directory_answer;
+    if (partition == STORE_PARTITION_DIRECTORY && e != ERR_OK)
+        return e;
     return store_get(INNER(s), partition, key, out);
 }
 static uint64_t slow_version(struct store *s, uint64_t partition)

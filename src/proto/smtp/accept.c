@@ -157,6 +157,7 @@ static void envelope_fill(struct smtp *x, struct envelope *e)
         .smtputf8 = m->seen & SMTP_MAIL_SMTPUTF8,
         .requiretls = m->seen & SMTP_MAIL_REQUIRETLS,
         .sender_failed = x->t.sender_failed,
+        .one_answer = x->listener->kind != SMTP_LMTP,
         .account = x->who.account,
         .source = *stream_peer(x->stream),
         .helo = x->helo,
@@ -169,7 +170,8 @@ static void envelope_fill(struct smtp *x, struct envelope *e)
     envelope_wishes(m, e);
 }
 
-/* One verdict for all recipients: OK only if each is, and "try again" before "never". */
+/* One verdict for all recipients: OK only if each is, and "try again" before "never". What fails
+ * beside others that are accepted the house has made OK (core/house.h). */
 static enum err fold(const enum err *results, size_t n)
 {
     enum err worst = ERR_OK;

@@ -235,8 +235,10 @@ static void recipients_fold_into_one_answer_but_for_lmtp(void **state)
     s.house.deliver_by_n[2] = ERR_IO; /* "try again" before "never" */
     says(SMTP_MX, HELLO FROM TO("ok1") TO("ok2") TO("ok3") "DATA\r\n" MESSAGE QUIT,
          "220 250 250 250 250 250 354 451 221");
+    assert_true(s.house.one_answer);
     says(SMTP_LMTP, "LHLO x\r\n" FROM TO("ok1") TO("ok2") TO("ok3") "DATA\r\n" MESSAGE QUIT,
          "220 250 250 250 250 250 354 250 554 451 221");
+    assert_false(s.house.one_answer);
     s.house.deliver_all = ERR_UNAVAILABLE;
     says(SMTP_LMTP, "LHLO x\r\n" FROM TO("ok1") TO("ok2") "BDAT 2 LAST\r\n\r\n" QUIT,
          "220 250 250 250 250 451 451 221");
