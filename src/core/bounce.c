@@ -193,6 +193,43 @@ static void say_ends(const struct queue_message *m, const struct bounce_item *it
                  STR_ARG(str_head(items[i].reply, 200)), report == ERR_OK ? "yes" : "no");
 }
 
+/* Trouble that passes, so that the report can be made later. What lacks memory or is unreadable
+ * would lack it again. */
+static bool is_passing(enum err e)
+{
+    return err_class(e) == ERR_CLASS_TEMP && e != ERR_NOMEM && e != ERR_CORRUPT;
+}
+
+/* Nothing else would tell him: a row that ends as delivered needs no report so much. */
+static bool waits_for_report(const struct queue_message *m, const struct bounce_item *items,
+                             size_t nitems, uint32_t n)
+{
+    for (size_t i = 0; i < nitems; i++)
+        if (items[i].row->n == n && bounce_wanted(m, items[i].row, items[i].action))
+            return items[i].action == DSN_FAILED || items[i].action == DSN_DELAYED;
+    return false;
+}
+
+/* Without the report only those are settled that can do without it; the others stay as they are and
+ * are tried again. Returns why. */
+static enum err settle_others(struct report *r, enum queue_state from, uint64_t lease_ms,
+                              const struct queue_result *results, size_t n,
+                              const struct bounce_item *items, size_t nitems, enum err why) WAITS
+{
+    struct queue_result *kept = ARENA_ARRAY(r->arena, struct queue_result, n);
+    size_t nkept = 0;
+    if (why == ERR_CANCELED || !kept)
+        return why;
+    for (size_t i = 0; i < n; i++)
+        if (!waits_for_report(r->m, items, nitems, results[i].n))
+            kept[nkept++] = results[i];
+    if (nkept == 0)
+        return why;
+    enum err e =
+        queue_settle(accounts_store(r->d->accounts), r->m->id, from, lease_ms, kept, nkept, NULL);
+    return nkept == n ? e : why;
+}
+
 enum err bounce_settle(struct deliver_ctx *d, const struct queue_message *m, enum queue_state from,
                        uint64_t lease_ms, const struct queue_result *results, size_t n,
                        const struct bounce_item *items, size_t nitems)
@@ -206,9 +243,14 @@ enum err bounce_settle(struct deliver_ctx *d, const struct queue_message *m, enu
                        .mime = BUF_INIT(STORE_VALUE_MAX)};
     enum err made = nitems ? make(&r, items, nitems) : ERR_NOT_FOUND;
     struct store *s = accounts_store(d->accounts);
-    enum err e = made == ERR_CANCELED ? made
-                                      : queue_settle(s, m->id, from, lease_ms, results, n,
-                                                     made == ERR_OK ? &r.made : NULL);
+    enum err e =
+        is_passing(made)
+            ? settle_others(&r, from, lease_ms, results, n, items, nitems, made)
+            : queue_settle(s, m->id, from, lease_ms, results, n, made == ERR_OK ? &r.made : NULL);
+    if (e == ERR_LIMIT && made == ERR_OK) {
+        made = e; /* a report that cannot be made must not keep the rows */
+        e = queue_settle(s, m->id, from, lease_ms, results, n, NULL);
+    }
     if (e == ERR_OK) {
         say_ends(m, items, nitems, made);
         if (made == ERR_OK)

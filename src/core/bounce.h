@@ -28,7 +28,9 @@ struct bounce_item {
 bool bounce_wanted(const struct queue_message *m, const struct queue_recipient *r,
                    enum dsn_action action);
 /* queue_settle(), with one report in the same commit about those items that the sender wants to
- * hear of; then its local delivery. A sender that cannot be reached at all gets none. */
+ * hear of; then its local delivery. A sender that cannot be reached at all gets none, and one that
+ * would be too large is left out. When it cannot be made for now (a temporary error), rows that
+ * failed or are late stay as they are, to be settled again: rule accept-5. */
 enum err bounce_settle(struct deliver_ctx *d, const struct queue_message *m, enum queue_state from,
                        uint64_t lease_ms, const struct queue_result *results, size_t n,
                        const struct bounce_item *items, size_t nitems) WAITS MUST;

@@ -164,8 +164,6 @@ static enum err settle(struct attempt *a, enum queue_state from) WAITS
                           a->nitems);
         if (e == ERR_CONFLICT || e == ERR_NOT_FOUND || e == ERR_CANCELED)
             return e; /* somebody changed or removed it by hand */
-        if (e == ERR_LIMIT)
-            a->nitems = 0; /* a report that cannot be made must not keep the rows */
     }
     if (e != ERR_OK)
         LOG_ERROR("queue", "queue=%llu cannot be settled: %s", (unsigned long long)a->m.id,

@@ -12,6 +12,7 @@
 #include "core/queue_lane.h"
 #include "core/queue_schedule.h"
 #include "core/srs.h"
+#include "core/test_slow_store.h"
 #include "core/transport.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -336,6 +337,32 @@ static void no_report_for_a_report_nor_to_the_forged(void *arg)
     settle_down(&p, 2);
     assert_int_equal(queued(&p, 0), 0);
     assert_int_equal(inbox(&p), 0);
+    post_close(&p);
+}
+
+/* The directory is away while the report is addressed: it is made later. rule: accept-5 */
+static void a_report_waits_for_the_directory(void *arg)
+{
+    static struct post p;
+    struct queue_message m;
+    post_open(&p);
+    struct queue_recipient rs[] = {{.state = QUEUE_READY, .address = STR("a@far.test")},
+                                   {.state = QUEUE_READY, .address = STR("b@far.test")}};
+    OK(queue_add(p.w.store, &p.e, rs, 2, &m));
+    struct queue_result results[] = {{.n = 0}, {.n = 1}};
+    struct bounce_item item = {.row = &rs[1], .action = DSN_FAILED};
+    struct slow_store *away = slow_open(1, 0);
+    away->directory_answer = ERR_UNAVAILABLE;
+    p.directory.store = &away->store;
+    assert_int_equal(bounce_settle(&p.ctx, &m, QUEUE_READY, 0, results, 2, &item, 1),
+                     ERR_UNAVAILABLE);
+    assert_int_equal(queued(&p, 0), 1); /* the other one is at its end */
+    p.directory.store = p.w.store;
+    store_close(&away->store);
+    assert_int_equal(inbox(&p), 0);
+    OK(bounce_settle(&p.ctx, &m, QUEUE_READY, 0, results, 2, &item, 1));
+    assert_int_equal(queued(&p, 0), 0);
+    assert_int_equal(inbox(&p), 1);
     post_close(&p);
 }
 
@@ -737,6 +764,7 @@ FIBER(delivered_leaves_nothing)
 FIBER(temporary_is_tried_later)
 FIBER(refused_goes_back)
 FIBER(no_report_for_a_report_nor_to_the_forged)
+FIBER(a_report_waits_for_the_directory)
 FIBER(what_nobody_knows_is_tried_again)
 FIBER(hands_and_attempts)
 FIBER(leases_of_the_dead_are_taken_back)
@@ -760,6 +788,7 @@ int main(void)
         cmocka_unit_test(test_temporary_is_tried_later),
         cmocka_unit_test(test_refused_goes_back),
         cmocka_unit_test(test_no_report_for_a_report_nor_to_the_forged),
+        cmocka_unit_test(test_a_report_waits_for_the_directory),
         cmocka_unit_test(test_what_nobody_knows_is_tried_again),
         cmocka_unit_test(test_leases_of_the_dead_are_taken_back),
         cmocka_unit_test(test_lists_come_in_pages),
