@@ -49,7 +49,7 @@ enum err ctl_status(struct command_run *r)
     struct house_process *h = r->admin->house;
     struct ipc_roles_status_results res;
     TRY(ipc_roles_status(&h->parent, &(struct ipc_roles_status_args){}, &r->arena, &res));
-    report_str(&r->report, "hostname", atomic_load(&h->config)->all.server_hostname);
+    report_str(&r->report, "hostname", h->host_name);
     report_str(&r->report, "data", h->server->data_dir);
     report_str(&r->report, "engine", h->server->memory_store ? STR("memory") : STR("embedded"));
     report_json(&r->report, "roles", res.json);

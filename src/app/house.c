@@ -55,8 +55,10 @@ static enum err house_config_load(str text, struct house_config **out)
 
 struct house_config *house_config_hold(struct house_process *h)
 {
-    struct house_config *c = atomic_load(&h->config);
+    pthread_mutex_lock(&h->config_lock);
+    struct house_config *c = h->config;
     atomic_fetch_add(&c->refs, 1);
+    pthread_mutex_unlock(&h->config_lock);
     return c;
 }
 
@@ -222,9 +224,7 @@ static enum err session_open(void *ctx, const struct session_handoff *h) WAITS
         stream_close(stream);
         return ERR_NOMEM;
     }
-    *end =
-        (struct session_end){.thread = t, .config = atomic_load(&t->house->config), .arena = arena};
-    atomic_fetch_add(&end->config->refs, 1);
+    *end = (struct session_end){.thread = t, .config = house_config_hold(t->house), .arena = arena};
     atomic_fetch_add(&t->sessions, 1);
     enum err e = session_start(t, h, stream, end);
     if (e != ERR_OK)
@@ -281,6 +281,14 @@ static void quota_changed(void *ctx)
 
 /* ---- opening and closing ---- */
 
+static struct auth_policy auth_policy_of(const struct config *c)
+{
+    return (struct auth_policy){.failures = (uint32_t)c->auth_failures,
+                                .source_failures = (uint32_t)c->auth_source_failures,
+                                .period_ms = c->auth_period,
+                                .remember_ms = c->auth_remember};
+}
+
 static enum err thread_open(struct house_thread *t)
 {
     struct house_process *h = t->house;
@@ -293,18 +301,14 @@ static enum err thread_open(struct house_thread *t)
             .store = h->store, .quota_ctx = t, .quota = quota_of, .quota_changed = quota_changed},
         &t->accounts));
     TRY(search_indexer_start(t->accounts, &t->indexer));
-    struct auth_policy policy = {.failures = (uint32_t)c->auth_failures,
-                                 .source_failures = (uint32_t)c->auth_source_failures,
-                                 .period_ms = c->auth_period,
-                                 .remember_ms = c->auth_remember};
+    struct auth_policy policy = auth_policy_of(c);
     TRY(auth_open(&h->directory, &policy, &t->local.auth));
     t->deliver = (struct deliver_ctx){
-        .accounts = t->accounts, .directory = &h->directory, .host_name = c->server_hostname};
+        .accounts = t->accounts, .directory = &h->directory, .host_name = h->host_name};
     t->local.directory = h->directory;
     t->local.accounts = t->accounts;
     t->local.deliver = &t->deliver;
     t->local.threads = h->nthreads;
-    t->local.message_max = c->smtp_size_max;
     house_local_table(&t->local, &t->table);
     t->table.session_open = session_open;
     t->table.page = page;
@@ -376,6 +380,34 @@ static enum err on_stop(void *ctx, struct ipc_house_stop_args *a, struct arena *
     return fiber_start(&h->threads[0].group, "end", house_end, h);
 }
 
+struct settings {
+    struct house_thread *thread;
+    const struct config *config;
+    str host_name;
+};
+
+static void settings_here(void *arg)
+{
+    struct settings *s = arg;
+    struct house_thread *t = s->thread;
+    struct auth_policy policy = auth_policy_of(s->config);
+    enum err e = auth_change(t->local.auth, &policy);
+    if (e != ERR_OK)
+        LOG_ERROR("house", "the limits of sign-ins stay as they were: %s", err_text(e));
+    t->deliver.host_name = s->host_name;
+    house_queue_policy(t, s->config);
+}
+
+static void config_use(struct house_process *h, struct house_config *next)
+{
+    pthread_mutex_lock(&h->config_lock);
+    struct house_config *old = h->config;
+    h->config = next;
+    pthread_mutex_unlock(&h->config_lock);
+    if (old)
+        house_config_drop(old);
+}
+
 static enum err on_reload(void *ctx, struct ipc_house_reload_args *a, struct arena *arena,
                           struct ipc_house_reload_results *r) WAITS
 {
@@ -384,10 +416,20 @@ static enum err on_reload(void *ctx, struct ipc_house_reload_args *a, struct are
     BUF_AUTO struct buf text = BUF_INIT(CONFIG_TEXT_MAX);
     TRY(text_unpack(a->config, CONFIG_TEXT_MAX, &text));
     TRY(house_config_load(buf_str(&text), &next));
-    struct house_config *old = atomic_exchange(&h->config, next);
+    if (!str_eq(next->all.server_hostname, h->host_name) &&
+        !arena_dup(&h->arena, next->all.server_hostname, &h->host_name)) {
+        house_config_drop(next);
+        return ERR_NOMEM;
+    }
+    struct settings s = {.config = &next->all, .host_name = h->host_name};
     config_log_level(&next->all);
-    house_queue_reload(h);
-    house_config_drop(old);
+    atomic_fetch_add(&next->refs, 1); /* a newer one may come while threads are told of this */
+    config_use(h, next);
+    for (uint32_t i = 0; i < h->nthreads; i++) {
+        s.thread = &h->threads[i];
+        house_run_on(s.thread, settings_here, &s);
+    }
+    house_config_drop(next);
     return ERR_OK;
 }
 
@@ -447,7 +489,10 @@ static enum err house_open(struct house_process *h, int control)
     config_render(&s->config, false, &text);
     struct house_config *config;
     TRY(house_config_load(buf_str(&text), &config));
-    h->config = config;
+    pthread_mutex_init(&h->config_lock, NULL);
+    config_use(h, config);
+    if (!arena_dup(&h->arena, config->all.server_hostname, &h->host_name))
+        return ERR_NOMEM;
     TRY(offload_start(OFFLOAD_THREADS));
     TRY(house_store_open(h));
     h->directory = (struct directory){h->store};

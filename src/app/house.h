@@ -75,7 +75,9 @@ struct house_process {
     struct house_thread *threads;
     uint32_t nthreads;
     struct grants *grants; /* one per gate */
-    struct house_config *_Atomic config;
+    pthread_mutex_t config_lock; /* of the pointer and of taking a reference by it */
+    struct house_config *config; /* only through hold and drop */
+    str host_name;               /* server.hostname, in the arena: reports may use an old one */
     _Atomic uint32_t quota_generation; /* a change makes the threads ask again */
     struct ipc_link parent;
     struct house_control *control;
@@ -87,7 +89,7 @@ struct house_process {
 /* Runs fn(arg) on the thread's loop, outside any fiber, and waits for it. fn must not wait. */
 void house_run_on(struct house_thread *t, void (*fn)(void *arg), void *arg) WAITS;
 
-/* The configuration as it is now, until it is dropped. */
+/* The configuration as it is now, until it is dropped; from any thread. */
 struct house_config *house_config_hold(struct house_process *h);
 void house_config_drop(struct house_config *c);
 

@@ -23,9 +23,8 @@ static void recover(void *arg) WAITS
 }
 
 /* The limits of the configuration are those of the whole house; each thread has its share. */
-static struct queue_policy policy_of(const struct house_thread *t)
+static struct queue_policy policy_of(const struct house_thread *t, const struct config *c)
 {
-    const struct config *c = &atomic_load(&t->house->config)->all;
     unsigned n = t->house->nthreads;
     return (struct queue_policy){
         .retry_first_ms = MAX(c->queue_retry_first, 1000u),
@@ -40,11 +39,13 @@ static struct queue_policy policy_of(const struct house_thread *t)
 static void schedule(void *arg) WAITS
 {
     struct house_thread *t = arg;
+    struct house_config *c = house_config_hold(t->house);
     struct queue_schedule_options o = {.deliver = &t->deliver,
                                        .relay = &t->relay.table,
-                                       .policy = policy_of(t),
+                                       .policy = policy_of(t, &c->all),
                                        .first = t->number,
                                        .step = t->house->nthreads};
+    house_config_drop(c);
     t->deliver.age_max_ms = o.policy.age_max_ms;
     enum err e =
         t->number < STORE_QUEUE_SHARDS ? queue_schedule_start(&o, &t->group, &t->queue) : ERR_OK;
@@ -67,17 +68,10 @@ enum err house_queue_start(struct house_process *h)
     return fiber_start(&h->threads[0].group, "recover", recover, &h->threads[0]);
 }
 
-static void reload_here(void *arg)
+void house_queue_policy(struct house_thread *t, const struct config *c)
 {
-    struct house_thread *t = arg;
-    struct queue_policy p = policy_of(t);
+    struct queue_policy p = policy_of(t, c);
     t->deliver.age_max_ms = p.age_max_ms;
     if (t->queue)
         queue_schedule_policy(t->queue, &p);
-}
-
-void house_queue_reload(struct house_process *h)
-{
-    for (uint32_t i = 0; i < h->nthreads; i++)
-        house_run_on(&h->threads[i], reload_here, &h->threads[i]);
 }

@@ -10,7 +10,7 @@
 
 /* On a fiber of thread 0, once. */
 enum err house_queue_start(struct house_process *h) WAITS MUST;
-/* The settings in force hold from now on. */
-void house_queue_reload(struct house_process *h) WAITS;
+/* These settings hold from now on. On the thread; never waits. */
+void house_queue_policy(struct house_thread *t, const struct config *c);
 
 #endif

@@ -41,6 +41,19 @@ struct auth {
     struct remembered *remembered;
 };
 
+static enum err counters_open(const struct auth_policy *p, struct limit_table **pairs,
+                              struct limit_table **sources)
+{
+    TRY(limit_open(AUTH_PAIRS_MAX, p->failures, p->period_ms, p->failures, pairs));
+    enum err e =
+        limit_open(AUTH_PAIRS_MAX, p->source_failures, p->period_ms, p->source_failures, sources);
+    if (e != ERR_OK) {
+        limit_close(*pairs);
+        *pairs = NULL;
+    }
+    return e;
+}
+
 enum err auth_open(struct directory *d, const struct auth_policy *p, struct auth **out)
 {
     struct arena arena = ARENA_INIT((size_t)1 << 18);
@@ -55,10 +68,7 @@ enum err auth_open(struct directory *d, const struct auth_policy *p, struct auth
     a->policy = *p;
     a->remembered = r;
     rand_bytes(a->key, sizeof(a->key));
-    enum err e = limit_open(AUTH_PAIRS_MAX, p->failures, p->period_ms, p->failures, &a->pairs);
-    if (e == ERR_OK)
-        e = limit_open(AUTH_PAIRS_MAX, p->source_failures, p->period_ms, p->source_failures,
-                       &a->sources);
+    enum err e = counters_open(p, &a->pairs, &a->sources);
     if (e == ERR_OK)
         e = limit_open(AUTH_PAIRS_MAX, 1, (uint64_t)7 * 86400 * 1000, 1, &a->good);
     if (e != ERR_OK) {
@@ -66,6 +76,22 @@ enum err auth_open(struct directory *d, const struct auth_policy *p, struct auth
         return e;
     }
     *out = a;
+    return ERR_OK;
+}
+
+enum err auth_change(struct auth *a, const struct auth_policy *p)
+{
+    struct limit_table *pairs, *sources;
+    if (p->failures == a->policy.failures && p->source_failures == a->policy.source_failures &&
+        p->period_ms == a->policy.period_ms && p->remember_ms == a->policy.remember_ms)
+        return ERR_OK;
+    TRY(counters_open(p, &pairs, &sources));
+    limit_close(a->pairs);
+    limit_close(a->sources);
+    a->pairs = pairs;
+    a->sources = sources;
+    a->policy = *p;
+    memset(a->remembered, 0, AUTH_REMEMBERED * sizeof(*a->remembered));
     return ERR_OK;
 }
 

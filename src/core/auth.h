@@ -21,6 +21,9 @@ struct auth_policy {
 struct auth; /* one per house thread */
 enum err auth_open(struct directory *d, const struct auth_policy *p, struct auth **out) MUST;
 void auth_close(struct auth *a);
+/* Another policy from now on. Where it differs, failures are counted from zero and verified
+ * passwords are forgotten. Never waits. On an error the old one holds: ERR_INVALID, ERR_NOMEM. */
+enum err auth_change(struct auth *a, const struct auth_policy *p) MUST;
 
 /* The one decision, pure: may this credential of this account be used so? */
 struct auth_facts {

@@ -15,8 +15,7 @@ struct house_local {
     struct auth *auth;
     struct accounts *accounts;
     struct deliver_ctx *deliver;
-    uint32_t threads;     /* house threads: an account's home is account % threads */
-    uint64_t message_max; /* bytes; for the quota check at RCPT */
+    uint32_t threads; /* house threads: an account's home is account % threads */
 };
 /* Fills every function but session_open. h lives as long as the table. */
 void house_local_table(struct house_local *h, struct house *out);

@@ -244,6 +244,25 @@ static void a_source_that_tries_all_accounts_is_limited(void **state)
     door_close(&d);
 }
 
+static void a_changed_policy_holds_at_once(void **state)
+{
+    struct door d;
+    struct auth_policy p = {FAILURES, 1000, 600000, 60000};
+    door_open(&d, p);
+    fail_often(&d, "a@example.test", "192.0.2.1", FAILURES);
+    OK(auth_change(d.auth, &p)); /* the same: what was counted stays */
+    assert_int_equal(try(&d, "a@example.test", "192.0.2.1", "alpha"), ERR_TOO_MANY);
+    p.failures = 1;
+    OK(auth_change(d.auth, &p));
+    fail_often(&d, "a@example.test", "192.0.2.1", 1);
+    assert_int_equal(try(&d, "a@example.test", "192.0.2.1", "alpha"), ERR_TOO_MANY);
+    p.failures = 0;
+    assert_int_equal(auth_change(d.auth, &p), ERR_INVALID);
+    assert_int_equal(try(&d, "a@example.test", "192.0.2.1", "alpha"), ERR_TOO_MANY);
+    OK(try(&d, "a@example.test", "192.0.2.2", "alpha"));
+    door_close(&d);
+}
+
 /* ---- remembered passwords ---- */
 
 static void a_change_forgets_the_old_password(void **state)
@@ -313,6 +332,7 @@ int main(void)
         cmocka_unit_test(guessing_is_limited_by_account_and_source),
         cmocka_unit_test(a_known_source_is_slowed_not_locked_out),
         cmocka_unit_test(a_source_that_tries_all_accounts_is_limited),
+        cmocka_unit_test(a_changed_policy_holds_at_once),
         cmocka_unit_test(a_change_forgets_the_old_password),
         cmocka_unit_test(remembering_saves_the_hash),
         cmocka_unit_test(no_secret_is_logged),
