@@ -74,7 +74,7 @@ struct house_process {
     struct directory directory;
     struct house_thread *threads;
     uint32_t nthreads;
-    struct grants *grants; /* one per gate */
+    struct grants *grants;       /* one per gate */
     pthread_mutex_t config_lock; /* of the pointer and of taking a reference by it */
     struct house_config *config; /* only through hold and drop */
     str host_name;               /* server.hostname, in the arena: reports may use an old one */
