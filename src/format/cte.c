@@ -127,9 +127,8 @@ static int hex_value(char c)
 static void qp_put_spaces(struct cte_decoder *d, struct sink *s)
 {
     for (uint32_t i = 0; i < d->spaces; i++)
-        put(s, i < 64 && (d->space_map >> i & 1) ? '\t' : ' ');
+        put(s, d->space_map[i / 64] >> i % 64 & 1 ? '\t' : ' ');
     d->spaces = 0;
-    d->space_map = 0;
 }
 
 /* What was held back turned out to be plain text. In the order of the input: "=" stands before the
@@ -155,7 +154,6 @@ static void qp_line_end(struct cte_decoder *d, struct sink *s)
         put(s, '\n');
     d->count = 0;
     d->spaces = 0;
-    d->space_map = 0;
 }
 
 static void qp_hold(struct cte_decoder *d, char c)
@@ -164,12 +162,13 @@ static void qp_hold(struct cte_decoder *d, char c)
     d->held[d->count++] = (uint8_t)c;
 }
 
-static void qp_space(struct cte_decoder *d, char c)
+static void qp_space(struct cte_decoder *d, char c, struct sink *s)
 {
-    if (c == '\t' && d->spaces < 64)
-        d->space_map |= 1ull << d->spaces;
-    if (d->spaces < UINT32_MAX)
-        d->spaces++;
+    if (d->spaces == CTE_SPACES_MAX)
+        qp_release(d, s);
+    uint64_t *word = &d->space_map[d->spaces / 64], bit = 1ull << d->spaces % 64;
+    *word = c == '\t' ? *word | bit : *word & ~bit;
+    d->spaces++;
 }
 
 /* One byte that is not the plain case. */
@@ -191,7 +190,7 @@ static void qp_byte(struct cte_decoder *d, char c, struct sink *s)
     }
     bool soft = d->count == 1 && d->held[0] == '=';
     if ((c == ' ' || c == '\t') && (d->count == 0 || soft)) {
-        qp_space(d, c);
+        qp_space(d, c, s);
         return;
     }
     if (c == '\r' && (d->count == 0 || soft)) {
@@ -202,7 +201,7 @@ static void qp_byte(struct cte_decoder *d, char c, struct sink *s)
     if (c == '=' || c == '\r')
         qp_hold(d, c);
     else if (c == ' ' || c == '\t')
-        qp_space(d, c);
+        qp_space(d, c, s);
     else
         put(s, c);
 }

@@ -14,14 +14,16 @@ enum cte cte_find(str token); /* white space and case forgiven; empty is CTE_7BI
 str cte_name(enum cte c);     /* "base64"; empty for CTE_UNKNOWN */
 
 /* base64 skips what is not of its alphabet and goes on after padding, as joined parts need it. QP
- * keeps a broken escape as it is and drops white space before a line end. The others copy. */
+ * keeps a broken escape as it is and drops white space before a line end, unless there is more of
+ * it than CTE_SPACES_MAX. The others copy. */
+#define CTE_SPACES_MAX 1024 /* a line that RFC 5322 2.1.1 allows has fewer */
 struct cte_decoder {
     enum cte cte;
     uint32_t bits;
-    uint8_t count;      /* base64: sextets held; QP: bytes held */
-    uint8_t held[3];    /* QP: "=", "=X" or "=\r" */
-    uint32_t spaces;    /* QP: length of the run of white space not yet written */
-    uint64_t space_map; /* its first 64, bit set for HT; longer runs count as SP */
+    uint8_t count;   /* base64: sextets held; QP: bytes held */
+    uint8_t held[3]; /* QP: "=", "=X" or "=\r" */
+    uint32_t spaces; /* QP: length of the run of white space not yet written */
+    uint64_t space_map[CTE_SPACES_MAX / 64]; /* a bit for each, set for HT */
 };
 void cte_decoder_init(struct cte_decoder *d, enum cte cte);
 void cte_decode(struct cte_decoder *d, str chunk, struct buf *out);

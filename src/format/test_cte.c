@@ -59,6 +59,22 @@ static void test_qp(void **state)
     assert_decode(CTE_QP, STR("= x"), STR("= x"));
 }
 
+/* A run of white space comes back as it was, however long. */
+static void test_qp_long_space(void **state)
+{
+    static const size_t lengths[] = {64, 65, 75, CTE_SPACES_MAX, CTE_SPACES_MAX + 1, 5000};
+    for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+        char text[5001];
+        memset(text, '\t', sizeof(text));
+        text[0] = text[lengths[i] / 2] = ' ';
+        text[lengths[i]] = '.';
+        BUF_AUTO struct buf out = BUF_INIT(1 << 20);
+        decode_split(CTE_QP, str_of(text, lengths[i] + 1), 7, &out);
+        assert_true(str_eq(buf_str(&out), str_of(text, lengths[i] + 1)));
+        assert_int_equal(cte_decoded_size(CTE_QP, str_of(text, lengths[i] + 1)), out.len);
+    }
+}
+
 static void test_copy(void **state)
 {
     assert_decode(CTE_8BIT, STR("a=3D\0\xff"), STR("a=3D\0\xff"));
@@ -153,9 +169,10 @@ static void test_wire_4_linear(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base64),     cmocka_unit_test(test_qp),
-        cmocka_unit_test(test_copy),       cmocka_unit_test(test_encode),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_wire_4_linear),
+        cmocka_unit_test(test_base64),        cmocka_unit_test(test_qp),
+        cmocka_unit_test(test_qp_long_space), cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_encode),        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_wire_4_linear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
