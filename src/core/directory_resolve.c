@@ -16,6 +16,8 @@
 #include "base/num.h"
 #include "base/utf8.h"
 
+#define ROLE_LOOK_MAX 1000 /* accounts that are looked at for one that is active */
+
 static str ascii_lower(struct arena *a, str s, enum err *e)
 {
     str out;
@@ -145,8 +147,34 @@ static enum err walk_seen(struct walk *w, str address, bool *before)
 
 static str domain_of(str address) { return str_skip(address, str_rfind_char(address, '@') + 1); }
 
-/* The entry that receives for address: itself, without its +tag, or the domain's catch-all.
- * ERR_NO_DOMAIN: foreign. ERR_NO_USER. */
+/* ---- addresses that every domain has ---- */
+
+static bool first_active(void *arg, const struct account_entry *e)
+{
+    uint64_t *id = arg;
+    if (e->state == ACCOUNT_ACTIVE)
+        *id = e->id;
+    return *id == 0;
+}
+
+/* RFC 5321 4.5.1, RFC 2142 4: mail to postmaster and abuse reaches somebody in every domain, also
+ * where nobody thought of it: the first account of the server. */
+static enum err role_entry(struct walk *w, str local, struct address_entry *out)
+{
+    struct account_entry first;
+    uint64_t id = 0;
+    if (!str_eq(local, STR("postmaster")) && !str_eq(local, STR("abuse")))
+        return ERR_NO_USER;
+    TRY(directory_accounts(w->d, 0, ROLE_LOOK_MAX, first_active, &id));
+    if (id == 0)
+        return ERR_NO_USER;
+    TRY(directory_account_get(w->d, id, w->a, &first));
+    *out = (struct address_entry){.address = first.address, .kind = ADDRESS_ACCOUNT, .account = id};
+    return ERR_OK;
+}
+
+/* The entry that receives for address: itself, without its +tag, the domain's catch-all, or that
+ * of a role. ERR_NO_DOMAIN: foreign. ERR_NO_USER. */
 static enum err entry_for(struct walk *w, str address, struct address_entry *out)
 {
     enum err e = directory_address_get(w->d, address, w->a, out);
@@ -161,11 +189,9 @@ static enum err entry_for(struct walk *w, str address, struct address_entry *out
         if (e != ERR_NOT_FOUND)
             return e;
     }
-    /* RFC 5321 4.5.1: postmaster exists in every domain; the catch-all may serve it too. */
-    if (str_empty(dom.catch_all) || str_eq(dom.catch_all, address))
-        return ERR_NO_USER;
-    e = directory_address_get(w->d, dom.catch_all, w->a, out);
-    return e == ERR_NOT_FOUND ? ERR_NO_USER : e;
+    if (!str_empty(dom.catch_all) && !str_eq(dom.catch_all, address))
+        e = directory_address_get(w->d, dom.catch_all, w->a, out);
+    return e == ERR_NOT_FOUND ? role_entry(w, local, out) : e;
 }
 
 static enum err walk_account(struct walk *w, uint64_t account, str address)

@@ -171,6 +171,27 @@ static void addresses_reach_accounts(void **state)
     people_close(&p);
 }
 
+/* RFC 5321 4.5.1 */
+static void roles_reach_somebody_in_every_domain(void **state)
+{
+    struct people p;
+    struct resolution r;
+    people_open(&p);
+    OK(directory_domain_add(&p.d, &(struct domain){.name = STR("second.test")}));
+    assert_int_equal(reached(&p, "postmaster@second.test", 0, true), ERR_NO_USER);
+    uint64_t a = people_account(&p, "a@example.test");
+    uint64_t b = people_account(&p, "b@second.test");
+    OK(directory_resolve(&p.d, STR("PostMaster@second.test"), &p.a, &r));
+    assert_int_equal(r.targets[0].account, a);
+    OK(reached(&p, "abuse@example.test", 1, true));
+    assert_int_equal(reached(&p, "webmaster@example.test", 0, true), ERR_NO_USER);
+    add_list(&p, ADDRESS_ALIAS, "postmaster@second.test", 0, "b@second.test");
+    OK(directory_resolve(&p.d, STR("postmaster@second.test"), &p.a, &r));
+    assert_int_equal(r.ntargets, 1);
+    assert_int_equal(r.targets[0].account, b);
+    people_close(&p);
+}
+
 static void foreign_addresses_keep_their_spelling(void **state)
 {
     struct people p;
@@ -327,6 +348,7 @@ int main(void)
         cmocka_unit_test(domains_come_and_go),
         cmocka_unit_test(an_address_is_one_thing),
         cmocka_unit_test(addresses_reach_accounts),
+        cmocka_unit_test(roles_reach_somebody_in_every_domain),
         cmocka_unit_test(foreign_addresses_keep_their_spelling),
         cmocka_unit_test(lists_have_limits),
         cmocka_unit_test(who_receives_may_send),

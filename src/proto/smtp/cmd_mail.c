@@ -130,13 +130,33 @@ static bool recipient_room(struct smtp *x)
     return true;
 }
 
-static bool recipient_address(struct smtp *x, const struct smtp_rcpt *r, str *out)
+static enum err recipient_ask(struct smtp *x, str address, struct recipient_verdict *out) WAITS
 {
-    if (r->to.postmaster) { /* RFC 5321 4.5.1: of this host */
-        *out = arena_fmt(&x->transaction, "postmaster@%.*s", STR_ARG(x->config->hostname));
-        return !str_empty(*out);
+    struct recipient_check check = {.address = address,
+                                    .size = x->t.mail.size,
+                                    .account = x->who.account,
+                                    .relay_allowed = x->relay_named};
+    enum err e = x->house->recipient_check(x->house->ctx, &check, out);
+    if (e == ERR_OK && x->listener->kind == SMTP_LMTP && !out->local)
+        return ERR_NO_USER; /* RFC 2033: LMTP delivers, it does not relay */
+    return e;
+}
+
+/* "<Postmaster>" (RFC 5321 4.5.1) is that of the domain this host is named in: of
+ * mail.example.com, postmaster@mail.example.com or else postmaster@example.com. */
+static enum err postmaster_ask(struct smtp *x, str *address, struct recipient_verdict *out) WAITS
+{
+    str host = x->config->hostname, label, rest;
+    for (;; host = rest) {
+        *address = arena_fmt(&x->transaction, "postmaster@%.*s", STR_ARG(host));
+        if (str_empty(*address))
+            return ERR_NOMEM;
+        enum err e = recipient_ask(x, *address, out);
+        if ((e == ERR_OK && out->local) || err_class(e) == ERR_CLASS_TEMP)
+            return e;
+        if (!str_cut(host, '.', &label, &rest) || str_empty(rest))
+            return ERR_NO_USER;
     }
-    return address_text(x, &r->to.addr, out);
 }
 
 static void recipient_add(struct smtp *x, const struct smtp_rcpt *r, str address,
@@ -157,7 +177,7 @@ void smtp_cmd_rcpt(struct smtp *x, str args)
     struct smtp_rcpt r;
     struct smtp_fault fault;
     struct recipient_verdict verdict = {0};
-    str address, copy;
+    str address = STR_NONE, copy;
     if (!arena_dup(&x->transaction, args, &copy)) {
         smtp_say_err(x, ERR_NOMEM);
         return;
@@ -171,17 +191,11 @@ void smtp_cmd_rcpt(struct smtp *x, str args)
         return;
     if (!recipient_room(x))
         return;
-    if (!recipient_address(x, &r, &address)) {
-        smtp_say_err(x, ERR_NOMEM);
-        return;
-    }
-    struct recipient_check check = {.address = address,
-                                    .size = x->t.mail.size,
-                                    .account = x->who.account,
-                                    .relay_allowed = x->relay_named};
-    enum err e = x->house->recipient_check(x->house->ctx, &check, &verdict);
-    if (e == ERR_OK && x->listener->kind == SMTP_LMTP && !verdict.local)
-        e = ERR_NO_USER; /* RFC 2033: LMTP delivers, it does not relay */
+    enum err e = ERR_NOMEM;
+    if (r.to.postmaster)
+        e = postmaster_ask(x, &address, &verdict);
+    else if (address_text(x, &r.to.addr, &address))
+        e = recipient_ask(x, address, &verdict);
     if (e != ERR_OK) {
         LOG_INFO("smtp", "refused recipient=%.*s id=%s cause=%s", STR_ARG(address), x->t.id,
                  err_name(e));
