@@ -54,24 +54,17 @@ static void check_folder(struct command_run *r, str dir)
          "Make room: at store.reserve_percent mail is answered with 452.");
 }
 
-static bool is_ours(str who)
-{
-    static const char *const names[] = {"posthouse", "gate", "house", "relay"};
-    for (size_t i = 0; i < 4; i++) {
-        if (str_starts(who, str_c(names[i])))
-            return true;
-    }
-    return false;
-}
-
 static void check_port(struct command_run *r, const char *name, const struct config_listen *l,
                        bool running)
 {
     BUF_AUTO struct buf who = BUF_INIT(512);
     if (l->address.family == 0)
         return;
-    enum err e = ports_listener(l->address.port, &who);
-    bool ours = e == ERR_OK && running && (who.len == 0 || is_ours(buf_str(&who)));
+    bool same;
+    enum err e = ports_listener(l->address.port, &who, &same);
+    /* After an upgrade the server still runs the file that was replaced. */
+    same |= str_starts(buf_str(&who), STR("posthouse "));
+    bool ours = e == ERR_OK && running && (who.len == 0 || same);
     str found = arena_fmt(&r->arena, "%s %u: %.*s", name, l->address.port,
                           e == ERR_NOT_FOUND ? 4 : (int)who.len,
                           e == ERR_NOT_FOUND ? "free"

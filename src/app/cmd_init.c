@@ -110,6 +110,22 @@ static enum err open_and_fill(struct command_run *r, struct server *s, str domai
     return e == ERR_OK ? i.result : e;
 }
 
+static void say_what_is_next(struct command_run *r, const struct server *s, str path, str domain)
+{
+    str dir = s->data_dir, user = s->config.server_user;
+    report_say(&r->report, "The configuration is %.*s, the data lies in %.*s.", STR_ARG(path),
+               STR_ARG(dir));
+    if (s->config.server_user.len > 0 && user_is_root() && s->uid == 0)
+        report_say(&r->report,
+                   "There is no user %.*s yet: useradd --system --home-dir %.*s --shell "
+                   "/usr/sbin/nologin %.*s && chown -R %.*s: %.*s",
+                   STR_ARG(user), STR_ARG(dir), STR_ARG(user), STR_ARG(user), STR_ARG(dir));
+    report_say(&r->report,
+               "Next: a certificate (in [tls], or by [acme]), the records of posthouse dns %.*s, "
+               "then posthouse serve; posthouse doctor says what is missing.",
+               STR_ARG(domain));
+}
+
 enum err local_init(struct command_run *r)
 {
     struct server *s = ARENA_NEW(&r->arena, struct server);
@@ -135,8 +151,7 @@ enum err local_init(struct command_run *r)
     TRY(role_enter(ROLE_HOUSE, s));
     e = open_and_fill(r, s, domain);
     if (e == ERR_OK)
-        report_say(&r->report, "The configuration is %.*s, the data lies in %.*s.", STR_ARG(path),
-                   STR_ARG(s->data_dir));
+        say_what_is_next(r, s, path, domain);
     config_free(&s->config);
     return e;
 }

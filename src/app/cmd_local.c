@@ -44,6 +44,39 @@ enum err local_help(struct command_run *r)
     return ERR_OK;
 }
 
+/* posthouse(8), from the table of commands. */
+static void manual(struct buf *out)
+{
+    BUF_AUTO struct buf usage = BUF_INIT(65536);
+    buf_add_c(
+        out,
+        ".TH POSTHOUSE 8\n.SH NAME\nposthouse \\- a mail server in one program\n.SH SYNOPSIS\n"
+        ".B posthouse\n.I COMMAND\n[\\-\\-json] [\\-\\-config FILE] [\\-\\-data DIR]\n"
+        ".SH DESCRIPTION\nA command speaks to the running server over its control socket, and "
+        "opens the store alone when none runs. With \\-\\-json it answers with one JSON object. "
+        "Its exit status is 0 when it succeeded, 1 when it failed, 2 when it was not "
+        "understood.\n.SH COMMANDS\n");
+    for (size_t i = 0; i < command_rows_count; i++) {
+        buf_reset(&usage);
+        command_usage(&command_rows[i], &usage);
+        buf_addf(out, ".TP\n.B %.*s\n%s\n", STR_ARG(buf_str(&usage)), command_rows[i].help);
+    }
+    buf_add_c(out, ".SH FILES\n.TP\n.I " CONFIG_PATH_DEFAULT "\nThe configuration.\n"
+                   ".TP\n.I /var/lib/posthouse\nThe store and the control socket.\n"
+                   ".SH SEE ALSO\n.BR posthouse.conf (5)\n");
+}
+
+enum err local_manual(struct command_run *r)
+{
+    BUF_AUTO struct buf text = BUF_INIT(1048576);
+    manual(&text);
+    if (r->json)
+        report_str(&r->report, "manual", buf_str(&text));
+    else
+        buf_add(r->report.out, buf_str(&text));
+    return ERR_OK;
+}
+
 /* ---- configuration ---- */
 
 static str config_file(const struct command_run *r)

@@ -4,6 +4,8 @@
 #include "core/queue.h"
 #include "os/clock.h"
 
+#include <stdio.h>
+
 static const char *state_name(enum queue_state s)
 {
     static const char *names[] = {"", "local", "ready", "active", "held"};
@@ -26,9 +28,17 @@ static void show_recipient(struct report *r, const struct queue_recipient *q)
     report_item_end(r);
 }
 
+/* A string: readers of JSON that keep numbers as doubles would round it. */
+static void show_id(struct report *r, uint64_t id)
+{
+    char text[24];
+    report_str(r, "id",
+               str_of(text, (size_t)snprintf(text, sizeof(text), "%llu", (unsigned long long)id)));
+}
+
 static void show_message(struct report *r, const struct queue_message *m, size_t recipients)
 {
-    report_u64(r, "id", m->id);
+    show_id(r, m->id);
     report_str(r, "sender", m->envelope.sender);
     report_u64(r, "size", m->trace_len + m->content_len);
     report_time(r, "queued", (int64_t)(m->created_ms / 1000));
@@ -41,7 +51,7 @@ static bool list_one(void *arg, const struct queue_message *m,
 {
     struct command_run *r = arg;
     report_item(&r->report);
-    report_u64(&r->report, "id", m->id);
+    show_id(&r->report, m->id);
     report_str(&r->report, "sender", m->envelope.sender);
     report_u64(&r->report, "size", m->trace_len + m->content_len);
     report_time(&r->report, "queued", (int64_t)(m->created_ms / 1000));

@@ -7,6 +7,7 @@
 #include "base/num.h"
 
 #include <assert.h>
+#include <string.h>
 
 enum config_type {
     CONFIG_STRING,
@@ -334,6 +335,45 @@ static enum err check_words(struct parse *p)
     return ERR_OK;
 }
 
+/* Would the second fail to bind beside the first? Port 0 is any free one. */
+static bool listens_clash(const struct config_listen *a, const struct config_listen *b)
+{
+    if (a->address.family == 0 || b->address.family == 0)
+        return a->address.family == b->address.family && str_eq(a->path, b->path);
+    bool same = a->address.family == b->address.family &&
+                memcmp(a->address.ip, b->address.ip, sizeof(a->address.ip)) == 0;
+    return a->address.port != 0 && a->address.port == b->address.port && (a->any || b->any || same);
+}
+
+static enum err check_listen_pair(struct parse *p, size_t first, size_t second)
+{
+    const struct config_listens *a = field(p->config, &rows[first]);
+    const struct config_listens *b = field(p->config, &rows[second]);
+    for (size_t i = 0; i < a->count; i++) {
+        for (size_t j = first == second ? i + 1 : 0; j < b->count; j++) {
+            if (!listens_clash(&a->items[i], &b->items[j]))
+                continue;
+            p->line = p->seen_at[second] ? p->seen_at[second] : p->seen_at[first];
+            wrong(p, "listen.% and listen.", str_c(rows[first].key), rows[second].key);
+            buf_add_c(p->error,
+                      a->items[i].address.family ? " want the same port" : " want the same socket");
+            return ERR_INVALID;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err check_listens(struct parse *p)
+{
+    for (size_t first = 0; first < ROWS; first++) {
+        for (size_t second = first; second < ROWS; second++) {
+            if (rows[first].type == CONFIG_LISTEN && rows[second].type == CONFIG_LISTEN)
+                TRY(check_listen_pair(p, first, second));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err check_whole(struct parse *p)
 {
     const struct config *c = p->config;
@@ -351,6 +391,7 @@ static enum err check_whole(struct parse *p)
     if (c->store_reserve_percent > 50)
         return wrong(p, "store.reserve_percent is at most 50", STR_NONE, "");
     TRY(check_words(p));
+    TRY(check_listens(p));
     return check_policy(p);
 }
 

@@ -258,8 +258,11 @@ static enum err find_user(struct server *s, struct buf *error)
     enum err e = user_find(s->config.server_user, &s->uid, &s->gid);
     if (e == ERR_OK && s->uid != 0)
         return ERR_OK;
-    buf_addf(error, "server.user: there is no user \"%.*s\" to run as; make one, or name another.",
-             STR_ARG(s->config.server_user));
+    str user = s->config.server_user;
+    buf_addf(error,
+             "server.user: there is no user \"%.*s\" to run as; make one (useradd --system --shell "
+             "/usr/sbin/nologin %.*s, then chown -R %.*s: %.*s), or name another.",
+             STR_ARG(user), STR_ARG(user), STR_ARG(user), STR_ARG(s->data_dir));
     return ERR_NOT_FOUND;
 }
 

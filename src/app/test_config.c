@@ -82,6 +82,12 @@ static void test_errors_name_file_and_line(void **state)
                  "f.conf:2: the value of relays is not an address or a network like "
                  "192.0.2.0/24");
     expect_error("nonsense\n", "f.conf:1: expected [section] or key = value, found \"nonsense\"");
+    expect_error("[listen]\nsubmission = *:2587\npop3 = 127.0.0.1:2587\n",
+                 "f.conf:3: listen.submission and listen.pop3 want the same port");
+    expect_error("[listen]\nimap = 127.0.0.1:25\n",
+                 "f.conf:2: listen.smtp and listen.imap want the same port");
+    expect_error("[listen]\nlmtp = a.sock, a.sock\n",
+                 "f.conf:2: listen.lmtp and listen.lmtp want the same socket");
     expect_error("[log]\nlevel = loud\n",
                  "f.conf: log.level is debug, info, warn or error, not \"loud\"");
 }

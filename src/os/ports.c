@@ -70,11 +70,21 @@ static void name_process(const char *pid, struct buf *who)
         buf_addf(who, "%.*s (pid %.20s)", STR_ARG(str_trim(buf_str(&name))), pid);
 }
 
-enum err ports_listener(uint16_t port, struct buf *who)
+static bool same_program(const char *pid)
+{
+    char path[300];
+    struct stat theirs, own;
+    snprintf(path, sizeof(path), "/proc/%.20s/exe", pid);
+    return stat(path, &theirs) == 0 && stat("/proc/self/exe", &own) == 0 &&
+           theirs.st_dev == own.st_dev && theirs.st_ino == own.st_ino;
+}
+
+enum err ports_listener(uint16_t port, struct buf *who, bool *same)
 {
     static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
     uint64_t inode = 0;
     char wanted[64];
+    *same = false;
     for (size_t i = 0; i < 2 && inode == 0; i++) {
         BUF_AUTO struct buf table = BUF_INIT(TABLE_MAX);
         if (file_read_whole(AT_FDCWD, str_c(tables[i]), &table) == ERR_OK)
@@ -85,8 +95,10 @@ enum err ports_listener(uint16_t port, struct buf *who)
     snprintf(wanted, sizeof(wanted), "socket:[%llu]", (unsigned long long)inode);
     DIR *d = opendir("/proc");
     for (struct dirent *e; d && who->len == 0 && (e = readdir(d));) {
-        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && holds(e->d_name, wanted))
-            name_process(e->d_name, who);
+        if (e->d_name[0] < '1' || e->d_name[0] > '9' || !holds(e->d_name, wanted))
+            continue;
+        name_process(e->d_name, who);
+        *same = same_program(e->d_name);
     }
     if (d)
         closedir(d);

@@ -59,6 +59,9 @@ static struct {
     enum err result;
     struct relay_fetched fetched;
     enum err fetch_result;
+    const char *exchange; /* a host whose greeting to read instead of an attempt */
+    str banner;
+    enum err exchange_result;
     char heard[65536], data[65536];
     int connections;
     uint64_t took_ms;
@@ -247,6 +250,16 @@ static void fetch_once(struct relay *relay) WAITS
     world.fetch_result = relay->fetch(relay->ctx, &f, &world.arena, &world.fetched);
 }
 
+/* The host by its name: DNS is the agent's own. */
+static void exchange_once(struct relay *relay) WAITS
+{
+    struct relay_exchange x = {.kind = RELAY_EXCHANGE_BANNER,
+                               .host = str_c(world.exchange),
+                               .port = world.at.port,
+                               .timeout_ms = 500};
+    world.exchange_result = relay->exchange(relay->ctx, &x, &world.arena, &world.banner);
+}
+
 static void run_fiber(void *arg) WAITS
 {
     struct relay_agent *agent;
@@ -272,7 +285,9 @@ static void run_fiber(void *arg) WAITS
     uint64_t started = clock_mono_ms();
     if (world.fetch)
         fetch_once(&relay);
-    for (int i = 0; i < world.attempts && !world.fetch; i++)
+    if (world.exchange)
+        exchange_once(&relay);
+    for (int i = 0; i < world.attempts && !world.fetch && !world.exchange; i++)
         attempt_once(&relay, fd, strlen(world.content));
     world.took_ms = clock_mono_ms() - started;
     relay_agent_close(agent);
@@ -823,6 +838,21 @@ static void test_private_mail_hosts_are_refused(void **state)
     assert_int_equal(world.connections, 0);
 }
 
+/* ---- exchanges ---- */
+
+static void test_a_greeting_is_read_of_a_host_by_name(void **state)
+{
+    usual_dns(false);
+    world.exchange = "mx.example.net";
+    SCRIPT(0, ">220 mx.example.net ESMTP");
+    run();
+    OK(world.exchange_result);
+    assert_true(str_eq(world.banner, STR("220 mx.example.net ESMTP")));
+    world.exchange = "nobody.example.net";
+    run();
+    assert_int_equal(world.exchange_result, ERR_UNAVAILABLE);
+}
+
 /* ---- fetches ---- */
 
 /* rule: web-3 */
@@ -964,6 +994,7 @@ int main(void)
         T(test_credentials_go_to_the_smart_host),
         T(test_private_hosts_are_refused_unless_allowed),
         T(test_private_mail_hosts_are_refused),
+        T(test_a_greeting_is_read_of_a_host_by_name),
         T(test_fetches_from_private_addresses_are_refused),
         T(test_pages_are_fetched),
         T(test_hostile_pages),
