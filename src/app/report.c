@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/report.h"
 
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -189,10 +190,40 @@ void report_strs(struct report *r, const char *key, const str *values, size_t n)
     text_field(r, key, buf_str(&joined));
 }
 
+/* A list of objects is a line for each; all else stands as it is. */
+static bool text_rows(struct report *r, const char *key, str value)
+{
+    json_t *rows = json_loadb(value.data, value.len, JSON_REJECT_DUPLICATES, NULL), *row, *field;
+    const char *name;
+    size_t i;
+    if (json_is_array(rows))
+        report_list(r, key);
+    json_array_foreach(rows, i, row)
+    {
+        report_item(r);
+        json_object_foreach(row, name, field)
+        {
+            if (json_is_string(field))
+                report_str(r, name, str_c(json_string_value(field)));
+            else if (json_is_integer(field))
+                report_u64(r, name, (uint64_t)json_integer_value(field));
+            else if (json_is_boolean(field))
+                report_bool(r, name, json_is_true(field));
+        }
+        report_item_end(r);
+    }
+    bool is_list = json_is_array(rows);
+    if (is_list)
+        report_list_end(r);
+    json_decref(rows);
+    return is_list;
+}
+
 void report_json(struct report *r, const char *key, str value)
 {
     if (!r->json) {
-        text_field(r, key, value);
+        if (!text_rows(r, key, value))
+            text_field(r, key, value);
         return;
     }
     json_key(&r->j, key);

@@ -34,6 +34,7 @@ void report_u64(struct report *r, const char *key, uint64_t value);
 void report_bool(struct report *r, const char *key, bool value);     /* text: key, only when true */
 void report_time(struct report *r, const char *key, int64_t wall_s); /* RFC 3339; 0: left out */
 void report_strs(struct report *r, const char *key, const str *values, size_t n);
-void report_json(struct report *r, const char *key, str value); /* JSON already */
+void report_json(struct report *r, const char *key,
+                 str value); /* JSON already; text: a list of objects is items */
 
 #endif
