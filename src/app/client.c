@@ -115,6 +115,7 @@ struct alone {
     struct store *store;
     struct buf *out, *errors;
     const struct config *config;
+    str data_dir;
     int exit_code;
 };
 
@@ -122,7 +123,7 @@ static void alone_fiber(void *arg) WAITS
 {
     struct alone *a = arg;
     struct directory directory = {a->store};
-    struct admin admin = {.directory = &directory, .config = a->config};
+    struct admin admin = {.directory = &directory, .config = a->config, .data_dir = a->data_dir};
     enum err e = accounts_open(&(struct accounts_options){.store = a->store}, &admin.accounts);
     if (e != ERR_OK) {
         a->exit_code = command_exit_code(e);
@@ -150,7 +151,8 @@ static int run_alone(struct command_run *r, struct server *s)
 {
     BUF_AUTO struct buf out = BUF_INIT(COMMAND_OUT_MAX);
     BUF_AUTO struct buf errors = BUF_INIT(65536);
-    struct alone a = {.run = r, .out = &out, .errors = &errors, .config = &s->config};
+    struct alone a = {
+        .run = r, .out = &out, .errors = &errors, .config = &s->config, .data_dir = s->data_dir};
     log_set_level(LOG_LEVEL_WARN);
     enum err e = alone_open(r, s, &a.store);
     if (e == ERR_OK) {

@@ -5,7 +5,11 @@
 #include "app/command.h"
 #include "app/house.h"
 #include "core/check.h"
+#include "format/date.h"
+#include "os/clock.h"
+#include "os/file.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 /* ---- check ---- */
@@ -39,6 +43,53 @@ enum err store_check_all(struct command_run *r)
     else
         report_say(&r->report, "The store is clean.");
     r->exit_code = c.findings ? 1 : 0;
+    return ERR_OK;
+}
+
+/* ---- backup ---- */
+
+#define BACKUP_NAME_MAX 100
+
+/* One name of a folder, nothing that leads elsewhere. */
+static bool backup_name_good(str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.data[i];
+        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                    c == '-' || c == '_' || (c == '.' && i > 0);
+        if (!good)
+            return false;
+    }
+    return name.len > 0 && name.len <= BACKUP_NAME_MAX;
+}
+
+/* It lies below the data folder, which is all that the house can write; its closed segments are
+ * links, so it takes little room until the originals are rewritten. */
+enum err store_backup_now(struct command_run *r)
+{
+    BUF_AUTO struct buf now = BUF_INIT(64);
+    date_render_rfc3339(&now, clock_wall_s());
+    for (size_t i = 0; i < now.len; i++)
+        now.data[i] = now.data[i] == ':' ? '-' : now.data[i];
+    str name = r->nargs > 0 ? r->args[0] : buf_str(&now);
+    if (!backup_name_good(name))
+        return command_fail(r, ERR_INVALID,
+                            "The name of a backup has letters, digits, - . and _ only.");
+    str to = arena_fmt(&r->arena, "%.*s/backups/%.*s", STR_ARG(r->admin->data_dir), STR_ARG(name));
+    FD_AUTO int there = -1;
+    if (str_empty(to))
+        return ERR_NOMEM;
+    if (file_open(AT_FDCWD, to, FILE_READ | FILE_DIR, &there) == ERR_OK)
+        return command_fail(r, ERR_EXISTS, "There is a backup %.*s already.", STR_ARG(name));
+    enum err e = store_backup(r->admin->directory->store, to);
+    if (e == ERR_UNSUPPORTED)
+        return command_fail(r, e, "This store is in memory only; there is nothing to keep.");
+    if (e != ERR_OK)
+        return command_fail(r, e, "The backup %.*s cannot be made: %s.", STR_ARG(to), err_text(e));
+    report_str(&r->report, "backup", to);
+    report_say(&r->report, "The backup is complete. Copy it elsewhere, then remove it: it keeps "
+                           "the room of what is deleted. To go back to it, stop the server and "
+                           "put it in place of the data folder.");
     return ERR_OK;
 }
 
