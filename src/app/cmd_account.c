@@ -424,3 +424,48 @@ enum err account_app_password(struct command_run *r)
     }
     return command_fail(r, ERR_INVALID, "After app-password comes add, list or remove.");
 }
+
+/* ---- granted senders ---- */
+
+static enum err send_as_list(struct command_run *r, const struct account_entry *e)
+{
+    const str *list;
+    size_t n;
+    TRY(directory_grants(r->admin->directory, e->id, &r->arena, &list, &n));
+    report_str(&r->report, "address", e->address);
+    report_strs(&r->report, "send_as", list, n);
+    return ERR_OK;
+}
+
+static enum err send_as_set(struct command_run *r, const struct account_entry *e, bool granted)
+{
+    str sender, domain;
+    struct domain known;
+    if (r->nargs < 3)
+        return command_fail(r, ERR_INVALID, "Which sender? Name its address.");
+    if (directory_normalise(r->args[2], &r->arena, &sender) != ERR_OK)
+        return command_fail(r, ERR_INVALID, "%.*s is not an address.", STR_ARG(r->args[2]));
+    domain = str_skip(sender, str_rfind_char(sender, '@') + 1);
+    enum err failure = directory_domain_get(r->admin->directory, domain, &r->arena, &known);
+    if (granted && failure == ERR_NO_DOMAIN)
+        return command_fail(r, failure, "%.*s is not a domain of this server.", STR_ARG(domain));
+    if (granted)
+        TRY(failure);
+    TRY(directory_grant_send(r->admin->directory, e->id, sender, granted));
+    report_str(&r->report, "sender", sender);
+    report_say(&r->report,
+               granted ? "%.*s may send as %.*s."
+                       : "%.*s sends as %.*s only if it receives its mail.",
+               STR_ARG(e->address), STR_ARG(sender));
+    return ERR_OK;
+}
+
+enum err account_send_as(struct command_run *r)
+{
+    struct account_entry e;
+    bool list = str_eq(r->args[0], STR("list")), add = str_eq(r->args[0], STR("add"));
+    if (!list && !add && !str_eq(r->args[0], STR("remove")))
+        return command_fail(r, ERR_INVALID, "After send-as comes add, list or remove.");
+    TRY(find(r, r->args[1], &e));
+    return list ? send_as_list(r, &e) : send_as_set(r, &e, add);
+}

@@ -143,5 +143,9 @@ enum err directory_resolve(struct directory *d, str address, struct arena *a,
 enum err directory_may_send(struct directory *d, uint64_t account, str address) WAITS MUST;
 enum err directory_grant_send(struct directory *d, uint64_t account, str address,
                               bool granted) WAITS MUST;
+/* What was granted to it. list gets an array in the arena. */
+enum err directory_grants(struct directory *d, uint64_t account, struct arena *a, const str **list,
+                          size_t *n) WAITS MUST;
+#define DIR_GRANTS_MAX STORE_PAGE_MAX /* of one account, that are listed */
 
 #endif

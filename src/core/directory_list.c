@@ -126,3 +126,39 @@ enum err directory_grant_send(struct directory *d, uint64_t account, str address
     struct store_result result;
     return store_commit(d->store, &c, &result);
 }
+
+struct grants {
+    struct arena *arena;
+    str *list;
+    size_t count;
+    enum err err;
+};
+
+static bool grant_row(void *arg, const struct store_row *row)
+{
+    struct grants *g = arg;
+    if (!arena_dup(g->arena, str_skip(row->key, DIR_GRANT_ADDRESS_AT), &g->list[g->count])) {
+        g->err = ERR_LIMIT;
+        return false;
+    }
+    return ++g->count < DIR_GRANTS_MAX;
+}
+
+enum err directory_grants(struct directory *d, uint64_t account, struct arena *a, const str **list,
+                          size_t *n)
+{
+    struct store_key from, end;
+    struct grants g = {.arena = a, .list = ARENA_ARRAY(a, str, DIR_GRANTS_MAX)};
+    if (!g.list)
+        return ERR_LIMIT;
+    TRY(key_grant(&from, account, STR_NONE));
+    key_after_prefix(&end, key_str(&from));
+    struct store_scan scan = {.partition = STORE_PARTITION_DIRECTORY,
+                              .from = key_str(&from),
+                              .to = key_str(&end),
+                              .limit = DIR_GRANTS_MAX};
+    TRY(store_scan(d->store, &scan, grant_row, &g, NULL));
+    *list = g.list;
+    *n = g.count;
+    return g.err;
+}

@@ -39,6 +39,7 @@ enum {
 enum err key_domain(struct store_key *k, str domain) MUST;
 enum err key_address(struct store_key *k, str address) MUST;
 enum err key_grant(struct store_key *k, uint64_t account, str address) MUST;
+#define DIR_GRANT_ADDRESS_AT 9 /* in its key: behind space and account */
 void key_account(struct store_key *k, uint64_t id);
 void key_credential(struct store_key *k, uint64_t account, uint32_t id);
 void key_next_account(struct store_key *k);
