@@ -119,20 +119,29 @@ static enum err failed(struct command_run *r, enum err e)
     return e;
 }
 
-enum err queue_cmd_show(struct command_run *r)
+/* The message that was named, shown, and its recipients. n: the one that was named, or QUEUE_ALL.
+ */
+static enum err show_named(struct command_run *r, struct queue_recipient **recipients,
+                           size_t *count, uint32_t *n) WAITS
 {
     uint64_t id;
-    uint32_t n;
     struct queue_message m;
-    struct queue_recipient *recipients;
-    size_t count;
-    TRY(take_id(r, &id, &n));
+    TRY(take_id(r, &id, n));
     enum err e = queue_get(r->admin->directory->store, id, &r->arena, &m);
     if (e == ERR_OK)
-        e = queue_recipients(r->admin->directory->store, id, &r->arena, &recipients, &count);
+        e = queue_recipients(r->admin->directory->store, id, &r->arena, recipients, count);
     if (e != ERR_OK)
         return failed(r, e);
-    show_message(&r->report, &m, count);
+    show_message(&r->report, &m, *count);
+    return ERR_OK;
+}
+
+enum err queue_cmd_show(struct command_run *r)
+{
+    uint32_t n;
+    struct queue_recipient *recipients;
+    size_t count;
+    TRY(show_named(r, &recipients, &count, &n));
     report_list(&r->report, "recipient_rows");
     for (size_t i = 0; i < count; i++)
         show_recipient(&r->report, &recipients[i]);
@@ -242,18 +251,10 @@ static enum err trace_recipient(struct command_run *r, const struct queue_recipi
 
 enum err queue_cmd_trace(struct command_run *r)
 {
-    uint64_t id;
     uint32_t n;
     struct queue_recipient *recipients;
-    struct queue_message m;
     size_t count;
-    TRY(take_id(r, &id, &n));
-    enum err e = queue_get(r->admin->directory->store, id, &r->arena, &m);
-    if (e == ERR_OK)
-        e = queue_recipients(r->admin->directory->store, id, &r->arena, &recipients, &count);
-    if (e != ERR_OK)
-        return failed(r, e);
-    show_message(&r->report, &m, count);
+    TRY(show_named(r, &recipients, &count, &n));
     report_list(&r->report, "attempts");
     for (size_t i = 0; i < count; i++)
         if (n == QUEUE_ALL || n == recipients[i].n)
