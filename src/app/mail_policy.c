@@ -56,6 +56,41 @@ static enum err take_names(struct config *c, const struct config_list *list, con
     return ERR_OK;
 }
 
+static enum err take_sites(struct config *c, const struct config_list *list, bool allows,
+                           struct dnsbl_site *out, str *word)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        *word = list->items[i];
+        if (!dnsbl_site_parse(list->items[i], &out[i]) || (allows && out[i].weight != 1) ||
+            dns_name_of(out[i].zone, &c->arena, &out[i].zone) != ERR_OK)
+            return ERR_INVALID;
+        out[i].allows = allows;
+    }
+    return ERR_OK;
+}
+
+static enum err take_blocklists(struct config *c, struct smtp_policy *out, const char **bad,
+                                str *word)
+{
+    size_t n = c->blocklist_zones.count, total = n + c->blocklist_allow_zones.count;
+    struct dnsbl_site *sites = ARENA_ARRAY(&c->arena, struct dnsbl_site, total + 1);
+    *bad = "blocklist.zones and blocklist.allow_zones have too many lists";
+    if (total > DNSBL_ZONES_MAX)
+        return ERR_INVALID;
+    if (!sites)
+        return ERR_NOMEM;
+    *bad = "blocklist.threshold is at least 1";
+    if (c->blocklist_threshold == 0)
+        return ERR_INVALID;
+    *bad = "blocklist.zones has items like bl.example, bl.example=127.0.0.[2..11]*2, not \"%\"";
+    TRY(take_sites(c, &c->blocklist_zones, false, sites, word));
+    *bad = "blocklist.allow_zones has items like wl.example=127.0.0.2, not \"%\"";
+    TRY(take_sites(c, &c->blocklist_allow_zones, true, sites + n, word));
+    out->blocklists = sites;
+    out->nblocklists = total;
+    return ERR_OK;
+}
+
 static bool take_actions(const struct config *c, struct smtp_policy *out, const char **bad,
                          str *word)
 {
@@ -94,7 +129,9 @@ enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **
         .verify = c->mail_auth_verify,
         .deadline_ms = c->mail_auth_deadline,
         .ntrusted_sealers = c->mail_auth_trusted_sealers.count,
-        .nblocklists = c->blocklist_zones.count,
+        .blocklist_threshold = (uint32_t)c->blocklist_threshold,
+        .blocklist_exempt = c->blocklist_exempt.items,
+        .nblocklist_exempt = c->blocklist_exempt.count,
         .blocklist_deadline_ms = c->blocklist_deadline,
     };
     if (!take_actions(c, out, bad, word))
@@ -103,10 +140,5 @@ enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **
     TRY(take_domains(c, out, word));
     *bad = "mail_auth.trusted_sealers names domains, not \"%\"";
     TRY(take_names(c, &c->mail_auth_trusted_sealers, &out->trusted_sealers, word));
-    *bad = "blocklist.zones names domains, not \"%\"";
-    if (c->blocklist_zones.count > DNSBL_ZONES_MAX) {
-        *bad = "blocklist.zones has too many lists";
-        return ERR_INVALID;
-    }
-    return take_names(c, &c->blocklist_zones, &out->blocklists, word);
+    return take_blocklists(c, out, bad, word);
 }

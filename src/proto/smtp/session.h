@@ -7,7 +7,6 @@
 #define PROTO_SMTP_SESSION_H
 
 #include "core/authres_filter.h"
-#include "core/dnsbl.h"
 #include "core/mail_auth.h"
 #include "core/spool.h"
 #include "format/smtp_data.h"
@@ -61,7 +60,7 @@ struct smtp {
     bool relay_named;        /* the peer has a relay entry */
     struct dnsbl *blocklist; /* or NULL */
     uint64_t blocklist_deadline_ms;
-    bool blocklist_waited, listed;
+    bool blocklist_waited, listed, allow_listed;
 };
 
 /* Replies; they leave when the client waits for them. */

@@ -6,6 +6,7 @@
 #ifndef PROTO_SMTP_SMTP_H
 #define PROTO_SMTP_SMTP_H
 
+#include "core/dnsbl.h"
 #include "core/house.h"
 #include "core/mail_auth.h"
 #include "net/limit.h"
@@ -33,8 +34,11 @@ struct smtp_policy {
     size_t ndomains;
     const str *trusted_sealers;
     size_t ntrusted_sealers;
-    const str *blocklists;
+    const struct dnsbl_site *blocklists; /* and allow lists */
     size_t nblocklists;
+    uint32_t blocklist_threshold; /* the sum of weights from which a source is listed */
+    const struct smtp_network *blocklist_exempt;
+    size_t nblocklist_exempt;
     uint64_t blocklist_deadline_ms;
     bool blocklist_tags; /* listed sources go to Junk; else they are refused */
 };

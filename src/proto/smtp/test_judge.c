@@ -160,6 +160,7 @@ static struct talk talk_of(const char *zone, const char *peer, const char *says)
                                     .deadline_ms = 5000,
                                     .on_reject = MAIL_REJECT,
                                     .on_quarantine = MAIL_QUARANTINE,
+                                    .blocklist_threshold = 1,
                                     .blocklist_deadline_ms = 5000}};
 }
 
@@ -228,10 +229,18 @@ static void forged_results_do_not_arrive(void **state)
     assert_null(strstr(got.trace, "Authentication-Results"));
 }
 
+static struct dnsbl_site site(const char *text, bool allows)
+{
+    struct dnsbl_site s;
+    assert_true(dnsbl_site_parse(str_c(text), &s));
+    s.allows = allows;
+    return s;
+}
+
 static void a_dead_resolver_holds_nobody(void **state)
 {
     struct talk t = talk_of("", "203.0.113.5", SESSION(CONTENT));
-    static const str lists[] = {STR_INIT("list.test")};
+    const struct dnsbl_site lists[] = {site("list.test", false)};
     t.slow = true;
     t.policy.deadline_ms = 300;
     t.policy.blocklists = lists;
@@ -257,7 +266,7 @@ static void a_dead_resolver_holds_nobody(void **state)
 
 static void listed_sources(void **state)
 {
-    static const str lists[] = {STR_INIT("a.test"), STR_INIT("b.test")};
+    const struct dnsbl_site lists[] = {site("a.test", false), site("b.test", false)};
     const char *zone = "5.113.0.203.b.test A 127.0.0.2\n6.113.0.203.b.test A 127.255.255.254\n";
     struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
     t.policy.blocklists = lists;
@@ -277,6 +286,38 @@ static void listed_sources(void **state)
     assert_int_equal(got.hints[0], 0);
 }
 
+static void lists_weigh_and_say_why(void **state)
+{
+    const struct dnsbl_site lists[] = {site("a.test=127.0.0.[2..4]*2", false),
+                                       site("b.test=127.0.0.&4", false), site("ok.test", true)};
+    const char *zone = "5.113.0.203.a.test A 127.0.0.4\n"
+                       "5.113.0.203.a.test TXT see http://a.test/5\n"
+                       "5.113.0.203.b.test A 127.0.0.6\n5.113.0.203.b.test TXT later\n"
+                       "6.113.0.203.a.test A 127.0.0.10\n6.113.0.203.b.test A 127.0.0.4\n"
+                       "7.113.0.203.a.test A 127.0.0.2\n7.113.0.203.b.test A 127.0.0.4\n"
+                       "7.113.0.203.ok.test A 127.0.0.1\n";
+    struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
+    t.policy.blocklists = lists;
+    t.policy.nblocklists = 3;
+    t.policy.blocklist_threshold = 3;
+    run(&t);
+    HAS(t.answer, "550 5.7.1 203.0.113.5 is listed by a.test: see http://a.test/5\r\n");
+    t.peer = "203.0.113.6"; /* an answer that does not count, and one that is not enough */
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+    assert_int_equal(got.hints[0], 0);
+    t.peer = "203.0.113.7"; /* an allow list knows it */
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+    struct smtp_network exempt = {.bits = 29};
+    assert_true(address_parse(STR("203.0.113.0"), &exempt.address));
+    t.policy.blocklist_exempt = &exempt;
+    t.policy.nblocklist_exempt = 1;
+    t.peer = "203.0.113.5";
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +327,7 @@ int main(void)
         cmocka_unit_test(forged_results_do_not_arrive),
         cmocka_unit_test(a_dead_resolver_holds_nobody),
         cmocka_unit_test(listed_sources),
+        cmocka_unit_test(lists_weigh_and_say_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
