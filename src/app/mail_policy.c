@@ -2,8 +2,11 @@
 #include "app/mail_policy.h"
 
 #include "base/num.h"
+#include "core/directory.h"
 #include "core/dns_name.h"
 #include "core/dnsbl.h"
+
+#define GREYLIST_DELAY_MAX 86400000 /* ms */
 
 static bool take_action(str word, enum mail_disposition *out)
 {
@@ -123,6 +126,41 @@ static bool take_actions(const struct config *c, struct smtp_policy *out, const 
     return out->blocklist_tags || str_eq(*word, STR("reject"));
 }
 
+static enum err take_greylist(struct config *c, struct smtp_policy *out, const char **bad,
+                              str *word)
+{
+    const struct config_list *list = &c->greylist_exempt_recipients;
+    str *recipients = ARENA_ARRAY(&c->arena, str, list->count + 1);
+    if (!recipients)
+        return ERR_NOMEM;
+    out->greylist = (struct smtp_greylist){
+        .enabled = c->greylist_enabled,
+        .spf_pass = c->greylist_spf_pass,
+        .exempt = c->greylist_exempt.items,
+        .nexempt = c->greylist_exempt.count,
+        .recipients = recipients,
+        .nrecipients = list->count,
+    };
+    *bad = "greylist.exempt_recipients names domains and addresses, not \"%\"";
+    for (size_t i = 0; i < list->count; i++) {
+        *word = list->items[i];
+        bool address = str_find_char(*word, '@') != STR_NPOS;
+        enum err e = address ? directory_normalise(*word, &c->arena, &recipients[i])
+                             : dns_name_of(*word, &c->arena, &recipients[i]);
+        if (e != ERR_OK)
+            return ERR_INVALID;
+    }
+    *bad = "greylist.sender is domain or address, not \"%\"";
+    *word = c->greylist_sender;
+    if (!str_eq(*word, STR("domain")) && !str_eq(*word, STR("address")))
+        return ERR_INVALID;
+    *bad = "greylist.delay is at least 1s, greylist.window and greylist.lifetime are longer";
+    bool times = c->greylist_delay >= 1000 && c->greylist_window > c->greylist_delay &&
+                 c->greylist_lifetime > c->greylist_delay &&
+                 c->greylist_delay <= GREYLIST_DELAY_MAX;
+    return times ? ERR_OK : ERR_INVALID;
+}
+
 enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **bad, str *word)
 {
     *out = (struct smtp_policy){
@@ -140,5 +178,6 @@ enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **
     TRY(take_domains(c, out, word));
     *bad = "mail_auth.trusted_sealers names domains, not \"%\"";
     TRY(take_names(c, &c->mail_auth_trusted_sealers, &out->trusted_sealers, word));
-    return take_blocklists(c, out, bad, word);
+    TRY(take_blocklists(c, out, bad, word));
+    return take_greylist(c, out, bad, word);
 }

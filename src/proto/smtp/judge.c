@@ -7,8 +7,7 @@
 #include "base/log.h"
 #include "proto/smtp/session.h"
 
-/* Whose word counts nothing yet. */
-static bool is_stranger(const struct smtp *x)
+bool smtp_is_stranger(const struct smtp *x)
 {
     return x->listener->kind == SMTP_MX && !x->who.account && !x->relay_named;
 }
@@ -78,7 +77,7 @@ static void into_spool(void *context, str bytes)
 void smtp_judge_begin(struct smtp *x)
 {
     const struct smtp_policy *p = &x->config->policy;
-    if (!is_stranger(x))
+    if (!smtp_is_stranger(x))
         return;
     x->t.filter =
         (struct authres_filter){.id = x->config->hostname, .sink = into_spool, .context = x};
@@ -184,7 +183,7 @@ enum err smtp_judge(struct smtp *x, struct buf *trace)
     struct mail_auth_verdict v = {0};
     const struct smtp_policy *p = &x->config->policy;
     if (!x->t.auth)
-        return is_stranger(x) ? apply(x, &v, disposition_of(x, &v)) : ERR_OK;
+        return smtp_is_stranger(x) ? apply(x, &v, disposition_of(x, &v)) : ERR_OK;
     TRY(mail_auth_end(x->t.auth, deadline_in_ms(p->deadline_ms), &x->transaction, &v));
     /* Rule accept-5: no report ever goes to a sender that is not who he says. */
     x->t.sender_failed = !v.dmarc_pass && (v.spf_fail || v.disposition != MAIL_ACCEPT);

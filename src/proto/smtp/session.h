@@ -26,10 +26,11 @@ struct smtp_transaction {
     struct smtp_mail mail;
     struct envelope_recipient *recipients;
     size_t nrecipients, cap;
-    uint32_t home;      /* house thread of the first local recipient */
-    bool chunking;      /* BDAT was used */
-    bool sender_failed; /* judged as forged: it gets no reports */
-    bool broken;        /* a BDAT failed: only RSET helps (RFC 3030 2) */
+    uint32_t home;            /* house thread of the first local recipient */
+    bool chunking;            /* BDAT was used */
+    bool spf_asked, spf_pass; /* for the greylist */
+    bool sender_failed;       /* judged as forged: it gets no reports */
+    bool broken;              /* a BDAT failed: only RSET helps (RFC 3030 2) */
     struct smtp_chunk chunk;
     struct spool spool;
     bool spooling;
@@ -92,11 +93,16 @@ typedef void smtp_command_fn(struct smtp *x, str args) WAITS;
 /* accept.c: the complete message goes to the house, and the client hears what became of it. */
 void smtp_accept(struct smtp *x) WAITS;
 
+/* greylist.c: may this stranger's message come already? False has answered. */
+bool smtp_greylist_may(struct smtp *x, str recipient) WAITS;
+
 /* judge.c: who is responsible for what comes from outside. */
 /* Asks the block lists about the peer, beside the session. */
 void smtp_source_ask(struct smtp *x) WAITS;
 /* Waits for them; false has answered. */
 bool smtp_source_may(struct smtp *x) WAITS;
+/* Whose word counts nothing yet: on the port for servers, not signed in, not named. */
+bool smtp_is_stranger(const struct smtp *x);
 /* The content begins; comes in pieces; is complete: all of it goes through here into the spool. */
 void smtp_judge_begin(struct smtp *x);
 void smtp_content(struct smtp *x, str bytes);

@@ -25,7 +25,16 @@ struct smtp_domain_policy {
     str domain;                 /* of recipients */
     enum mail_disposition most; /* MAIL_ACCEPT: only the field is added */
 };
+/* Strangers are asked to come again (core/greylist.h). */
+struct smtp_greylist {
+    bool enabled, spf_pass; /* spf_pass: whom the sender's domain lets send need not wait */
+    const struct smtp_network *exempt;
+    size_t nexempt;
+    const str *recipients; /* domains and addresses for which nobody waits */
+    size_t nrecipients;
+};
 struct smtp_policy {
+    struct smtp_greylist greylist;
     bool verify;
     uint64_t deadline_ms; /* for the DNS, from the end of the message */
     enum mail_disposition on_reject, on_quarantine, on_spf_fail;
