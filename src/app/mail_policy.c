@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/mail_policy.h"
 
+#include "app/relay_scan.h"
 #include "base/num.h"
 #include "core/directory.h"
 #include "core/dns_name.h"
@@ -161,6 +162,72 @@ static enum err take_greylist(struct config *c, struct smtp_policy *out, const c
     return times ? ERR_OK : ERR_INVALID;
 }
 
+static bool take_doing(str word, enum scan_doing *out)
+{
+    static const char *const words[] = {
+        [SCAN_DO_ACCEPT] = "accept",   [SCAN_DO_TAG] = "tag",
+        [SCAN_DO_REWRITE] = "rewrite", [SCAN_DO_QUARANTINE] = "quarantine",
+        [SCAN_DO_DEFER] = "defer",     [SCAN_DO_REJECT] = "reject",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (!str_eq(word, str_c(words[i])))
+            continue;
+        *out = (enum scan_doing)i;
+        return true;
+    }
+    return false;
+}
+
+static bool take_doings(const struct config *c, struct smtp_scanner *out, const char **bad,
+                        str *word)
+{
+    struct {
+        const char *text;
+        str word;
+        enum scan_doing *place;
+        bool rewrite;
+    } rows[] = {
+        {"scanner.reject has no action \"%\"", c->scanner_reject, &out->on_reject, false},
+        {"scanner.soft_reject has no action \"%\"", c->scanner_soft_reject, &out->on_soft_reject,
+         false},
+        {"scanner.greylist has no action \"%\"", c->scanner_greylist, &out->on_greylist, false},
+        {"scanner.add_header has no action \"%\"", c->scanner_add_header, &out->on_add_header,
+         false},
+        {"scanner.rewrite_subject has no action \"%\"", c->scanner_rewrite_subject,
+         &out->on_rewrite_subject, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        *bad = rows[i].text;
+        *word = rows[i].word;
+        if (!take_doing(rows[i].word, rows[i].place) ||
+            (*rows[i].place == SCAN_DO_REWRITE && !rows[i].rewrite))
+            return false;
+    }
+    *bad = "scanner.failure is defer, tag or accept, not \"%\"";
+    *word = c->scanner_failure;
+    return take_doing(*word, &out->on_failure) &&
+           (out->on_failure <= SCAN_DO_TAG || out->on_failure == SCAN_DO_DEFER);
+}
+
+static enum err take_scanner(struct config *c, struct smtp_policy *out, const char **bad, str *word)
+{
+    out->scanner = (struct smtp_scanner){
+        .enabled = !str_empty(c->scanner_url),
+        .submissions = c->scanner_submissions,
+        .deadline_ms = c->scanner_deadline,
+        .size_max = c->scanner_size_max,
+    };
+    if (!take_doings(c, &out->scanner, bad, word))
+        return ERR_INVALID;
+    *bad = "scanner.url is an address like http://127.0.0.1:11333, not \"%\"";
+    *word = c->scanner_url;
+    if (!relay_scan_url_valid(*word))
+        return ERR_INVALID;
+    *bad = "scanner.deadline is between 1ms and 5m";
+    bool ok = c->scanner_deadline > 0 && c->scanner_deadline <= FETCH_TIMEOUT_MS_MAX;
+    return ok ? ERR_OK : ERR_INVALID;
+}
+
 enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **bad, str *word)
 {
     *out = (struct smtp_policy){
@@ -179,5 +246,6 @@ enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **
     *bad = "mail_auth.trusted_sealers names domains, not \"%\"";
     TRY(take_names(c, &c->mail_auth_trusted_sealers, &out->trusted_sealers, word));
     TRY(take_blocklists(c, out, bad, word));
-    return take_greylist(c, out, bad, word);
+    TRY(take_greylist(c, out, bad, word));
+    return take_scanner(c, out, bad, word);
 }

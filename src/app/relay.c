@@ -5,6 +5,7 @@
  */
 #include "proto/relay/relay.h"
 #include "app/relay_calls.h"
+#include "app/relay_scan.h"
 #include "app/roles.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -39,8 +40,8 @@ struct relay_process {
     struct config config;               /* its texts are the agent's */
     struct config retired[RETIRED_MAX]; /* older ones, which attempts under way may still use */
     size_t nretired;
-    struct relay table;
-    struct relay_link *links; /* the gates', then the house threads' */
+    struct relay table, agent_table; /* what others ask; what the agent does of it */
+    struct relay_link *links;        /* the gates', then the house threads' */
     uint32_t nlinks;
     uint64_t stop_by_ms;
     struct arena arena;
@@ -198,11 +199,34 @@ static void parent_gone(struct ipc_link *l)
 
 /* ---- life ---- */
 
+static enum err attempt(void *ctx, const struct relay_job *job, struct arena *arena,
+                        struct relay_report *out) WAITS
+{
+    const struct relay *agent = &((struct relay_process *)ctx)->agent_table;
+    return agent->attempt(agent->ctx, job, arena, out);
+}
+
+static enum err fetch(void *ctx, const struct relay_fetch *f, struct arena *arena,
+                      struct relay_fetched *out) WAITS
+{
+    const struct relay *agent = &((struct relay_process *)ctx)->agent_table;
+    return agent->fetch(agent->ctx, f, arena, out);
+}
+
 static enum err exchange(void *ctx, const struct relay_exchange *x, struct arena *arena,
                          str *answer) WAITS
 {
     struct relay_process *p = ctx;
     return exchange_run(&p->table.dns, x, arena, answer);
+}
+
+/* The text of the address is the configuration's, also of one that was replaced meanwhile: those
+ * are freed when no call is under way. */
+static enum err scan(void *ctx, const struct relay_scan *q, struct arena *arena, str *json) WAITS
+{
+    struct relay_process *p = ctx;
+    struct fetch_options o = {.dns = &p->table.dns, .verify = p->verify, .ipv6 = true};
+    return relay_scan_run(&o, p->config.scanner_url, q, arena, json);
 }
 
 static void say_ready(void *arg) WAITS
@@ -234,7 +258,13 @@ static enum err agent_open(struct relay_process *p)
     struct relay_config c = agent_config(&p->config);
     resolver_dns(p->resolver, &dns);
     TRY(relay_agent_open(&c, dns, p->any, p->verify, &p->agent));
-    relay_agent_table(p->agent, &p->table);
+    relay_agent_table(p->agent, &p->agent_table);
+    p->table = (struct relay){.ctx = p,
+                              .attempt = attempt,
+                              .fetch = fetch,
+                              .exchange = exchange,
+                              .scan = scan,
+                              .dns = p->agent_table.dns};
     return ERR_OK;
 }
 
@@ -257,7 +287,6 @@ static enum err relay_process_open(struct relay_process *p, int control)
     fiber_group_init(&p->group);
     TRY(resolver_open(&options, &p->group, &p->resolver));
     TRY(agent_open(p));
-    p->table.exchange = exchange;
     TRY(links_open(p));
     p->parent = (struct ipc_link){
         .name = "parent", .service = &from_parent, .ctx = p, .ended = parent_gone};

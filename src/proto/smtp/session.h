@@ -112,4 +112,8 @@ void smtp_content_end(struct smtp *x);
 enum err smtp_judge(struct smtp *x, struct buf *trace) WAITS MUST;
 void smtp_judge_free(struct smtp *x) WAITS;
 
+/* scan.c: what the scanner says: appends to the trace, may change *content (which stays that of the
+ * spool), mark recipients for Junk, or an error with the refusal set. */
+enum err smtp_scan(struct smtp *x, str *content, struct buf *trace) WAITS MUST;
+
 #endif

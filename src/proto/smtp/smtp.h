@@ -9,6 +9,7 @@
 #include "core/dnsbl.h"
 #include "core/house.h"
 #include "core/mail_auth.h"
+#include "core/relay.h"
 #include "net/limit.h"
 #include "net/tls.h"
 
@@ -33,7 +34,23 @@ struct smtp_greylist {
     const str *recipients; /* domains and addresses for which nobody waits */
     size_t nrecipients;
 };
+/* What becomes of a message that a scanner has seen (core/scan.h). */
+enum scan_doing {
+    SCAN_DO_ACCEPT,
+    SCAN_DO_TAG,        /* X-Spam fields */
+    SCAN_DO_REWRITE,    /* and its own subject */
+    SCAN_DO_QUARANTINE, /* and Junk */
+    SCAN_DO_DEFER,
+    SCAN_DO_REJECT,
+};
+struct smtp_scanner {
+    bool enabled, submissions;
+    uint64_t deadline_ms, size_max;
+    enum scan_doing on_reject, on_soft_reject, on_greylist, on_add_header, on_rewrite_subject;
+    enum scan_doing on_failure;
+};
 struct smtp_policy {
+    struct smtp_scanner scanner;
     struct smtp_greylist greylist;
     bool verify;
     uint64_t deadline_ms; /* for the DNS, from the end of the message */
@@ -78,9 +95,10 @@ struct smtp_listener {
     bool implicit_tls;
     const struct smtp_config *config; /* replaced on reload: read once per session */
     const struct house *house;
-    const struct dns *dns;  /* NULL: nothing is verified and no block list asked */
-    struct tls_server *tls; /* NULL: no TLS is offered */
-    const char *role_id;    /* distinguishes transaction ids of several gates; borrowed */
+    const struct dns *dns;     /* NULL: nothing is verified and no block list asked */
+    const struct relay *relay; /* of which only `scan` is used; NULL: nothing is scanned */
+    struct tls_server *tls;    /* NULL: no TLS is offered */
+    const char *role_id;       /* distinguishes transaction ids of several gates; borrowed */
 };
 
 /* Serves one connection to its end and closes the stream. */
