@@ -184,6 +184,42 @@ static void an_account_has_its_own(void **state)
     close_both(l, s);
 }
 
+static void collect(void *arg, bool fatal, uint64_t partition, str text)
+{
+    buf_addf(arg, "%d %.*s\n", fatal, STR_ARG(text));
+}
+
+/* rule: accept-2, store-2 */
+static void check_sees_damage(void **state)
+{
+    struct store *s = open_store();
+    struct send_limits *l = open_limits(s, 10, 0, 0, 0);
+    struct send_refusal why;
+    BUF_AUTO struct buf text = BUF_INIT(65536);
+    struct check_result result;
+    struct store_key bad = {.bytes = {SPACE_SEND_USED, 0, 0, 0, 0, 0, 0, 0x30, 1}, .len = 9};
+    struct store_op op = {.kind = STORE_PUT, .key = key_str(&bad), .value = STR("\110\001abc")};
+    struct store_commit c = {.partition = STORE_PARTITION_SENDING,
+                             .expect_version = STORE_ANY_VERSION,
+                             .ops = &op,
+                             .nops = 1};
+    struct store_result r;
+    OK(send_limit_take(l, ACCOUNT, 1, T0, &why));
+    OK(send_limits_save(l));
+    OK(store_commit(s, &c, &r));
+    OK(check_store(s, collect, &text, &result));
+    assert_int_equal(result.findings, 1);
+    assert_true(str_find(buf_str(&text), STR("1 unreadable row of a sending limit, account "
+                                             "12289")) != STR_NPOS);
+    assert_true(str_find(buf_str(&text), STR("0 a sending limit is left of account 5000")) !=
+                STR_NPOS);
+    OK(send_limit_take(l, 12289, 1, T0, &why)); /* it counts anew, and sends */
+    OK(send_limits_save(l));
+    send_limits_close(l);
+    store_is_clean(s);
+    store_close(s);
+}
+
 /* ---- many at once ---- */
 
 #define THREADS 4
@@ -266,6 +302,7 @@ int main(void)
         cmocka_unit_test(given_back_is_not_counted),
         cmocka_unit_test(a_restart_forgets_nothing),
         cmocka_unit_test(an_account_has_its_own),
+        cmocka_unit_test(check_sees_damage),
         cmocka_unit_test(many_at_once_stay_below),
         cmocka_unit_test(more_accounts_than_memory),
     };

@@ -137,7 +137,7 @@ static void put_tests(const struct scan_answer *a, struct buf *out)
         buf_add_char(out, ']');
 }
 
-static void put_fields(const struct opinion *o, struct buf *trace)
+static void put_fields(const struct smtp *x, const struct opinion *o, struct buf *trace)
 {
     const struct scan_answer *a = &o->answer;
     if (o->error != ERR_OK) {
@@ -148,6 +148,8 @@ static void put_fields(const struct opinion *o, struct buf *trace)
     bool spam = a->action != SCAN_NO_ACTION;
     if (spam && o->doing == SCAN_DO_ACCEPT)
         return; /* its word is not wanted */
+    if (!spam && !smtp_is_stranger(x))
+        return; /* what our users send does not tell the world how it was judged */
     if (spam)
         buf_add_c(trace, "X-Spam-Flag: YES\r\n");
     buf_addf(trace, "X-Spam-Status: %s, score=%.2f required=%.2f", spam ? "Yes" : "No", a->score,
@@ -195,7 +197,7 @@ static enum err apply(struct smtp *x, const struct opinion *o, str *content, str
         return refuse(x, o);
     for (size_t i = 0; o->doing == SCAN_DO_QUARANTINE && i < x->t.nrecipients; i++)
         x->t.recipients[i].mailbox_hint = 1;
-    put_fields(o, trace);
+    put_fields(x, o, trace);
     return change_content(x, o, content);
 }
 

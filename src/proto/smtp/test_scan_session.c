@@ -266,6 +266,10 @@ static void who_is_scanned(void **state)
     assert_int_equal(scanner.asked, 1);
     assert_string_equal(scanner.user, "user@example.test");
     HAS(heard, "\r\n550 5.7.1 ");
+    scanner.json = ANSWER("no action", "");
+    talk(says);
+    assert_int_equal(house.delivered, 1);
+    HAS_NOT(house.trace, "X-Spam"); /* the world need not know */
     kind = SMTP_LMTP;
     talk("LHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<ok1@example.test>\r\nDATA\r\n"
          "From: x\r\n\r\nx\r\n.\r\nQUIT\r\n");
