@@ -100,7 +100,8 @@ enum err account_show(struct command_run *r)
     struct account_entry e;
     TRY(find(r, r->args[0], &e));
     show(&r->report, &e);
-    return show_usage(r, e.id);
+    TRY(show_usage(r, e.id));
+    return command_send_status(r, e.id);
 }
 
 struct page {
@@ -304,6 +305,8 @@ enum err account_remove(struct command_run *r)
     enum err failure = directory_account_remove(r->admin->directory, e.id);
     if (failure == ERR_OK)
         failure = command_remove_mail(r, e.id);
+    if (failure == ERR_OK)
+        failure = command_send_forget(r, e.id);
     if (failure != ERR_OK)
         return failed(r, failure, e.address);
     report_str(&r->report, "address", e.address);

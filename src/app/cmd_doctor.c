@@ -202,7 +202,8 @@ static void check_lists(struct world *w, str ip, str text) WAITS
         n = w->config->blocklist_zones.count;
     }
     for (size_t i = 0; i < n; i++) {
-        str zone = zones[i];
+        struct dnsbl_site site;
+        str zone = dnsbl_site_parse(zones[i], &site) ? site.zone : zones[i];
         bool listed = is_listed(w, zone, (const uint8_t *)ip.data, ip.len);
         line(w->run, "block list", !listed,
              arena_fmt(&w->run->arena, "%.*s at %.*s", STR_ARG(text), STR_ARG(zone)),

@@ -59,6 +59,11 @@ extern const size_t command_rows_count;
 /* Removes all mail of an account that nobody can reach any more (cmd_account.c). */
 enum err command_remove_mail(struct command_run *r, uint64_t account) WAITS MUST;
 
+/* What an account has sent and may send, in the report (cmd_abuse.c). */
+enum err command_send_status(struct command_run *r, uint64_t account) WAITS MUST;
+/* Forgets that when the account goes. */
+enum err command_send_forget(struct command_run *r, uint64_t account) WAITS MUST;
+
 #define COMMAND(name, sub, fn, ...) command_fn fn;
 #include "app/commands.def"
 #undef COMMAND

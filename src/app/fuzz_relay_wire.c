@@ -16,9 +16,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct relay_job job;
     struct relay_report report;
     struct relay_fetch fetch;
+    struct relay_scan scan;
     struct relay_fetched fetched;
     enum err e = ERR_OK;
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
     case 0:
         e = wire_answer_take(row, types[data[1] % 6], &arena, &answer);
         break;
@@ -30,6 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 3:
         e = wire_fetch_take(row, &fetch);
+        break;
+    case 4:
+        e = wire_scan_take(row, &arena, &scan);
         break;
     default:
         e = wire_fetched_take(row, 1000, &fetched);

@@ -273,6 +273,7 @@ static enum err socket_open(struct gate *g, uint32_t number, enum listener_kind 
     k->kind = kind;
     k->fd = fd;
     k->smtp = (struct smtp_listener){.dns = &g->relay.table.dns,
+                                     .relay = &g->relay.table,
                                      .kind = serve_rows[kind].smtp_kind,
                                      .implicit_tls = row->implicit_tls,
                                      .config = &g->config->smtp,

@@ -4,6 +4,7 @@
 #include "app/wire.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "core/greylist.h"
 #include "os/file.h"
 
 #include <stdio.h>
@@ -211,8 +212,11 @@ static enum err deliver(void *ctx, uint32_t home, const struct envelope *e,
                         .content = e->fd,
                     },
                     &arena, &r));
-    if (r.verdicts.len != e->nrecipients)
+    if (r.verdicts.len != e->nrecipients || r.text.len >= DELIVER_TEXT_MAX)
         return ERR_UNKNOWN;
+    memset(out->text, 0, sizeof(out->text));
+    if (r.text.len > 0)
+        memcpy(out->text, r.text.data, r.text.len);
     for (size_t i = 0; i < e->nrecipients; i++) {
         uint8_t verdict = (uint8_t)r.verdicts.data[i];
         out->recipients[i] = verdict < ERR_COUNT ? (enum err)verdict : ERR_UNKNOWN;
@@ -229,6 +233,19 @@ static enum err gate_deliver(void *ctx, uint32_t home, const struct envelope *e,
     g->delivering--;
     event_signal(&g->delivered);
     return result;
+}
+
+static enum err gate_greylist(void *ctx, const struct greylist_question *q, uint32_t *wait_s) WAITS
+{
+    struct wire_address source;
+    struct ipc_greylist_results r;
+    TRY(ipc_greylist(any_link(ctx),
+                     &(struct ipc_greylist_args){.source = wire_address_put(&q->source, &source),
+                                                 .sender = q->sender,
+                                                 .recipient = q->recipient},
+                     NULL, &r));
+    *wait_s = r.wait_s;
+    return ERR_OK;
 }
 
 static enum err gate_session_open(void *ctx, const struct session_handoff *h) WAITS
@@ -281,6 +298,7 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
         .recipient_check = gate_recipient_check,
         .sender_check = gate_sender_check,
         .deliver = gate_deliver,
+        .greylist = gate_greylist,
         .session_open = gate_session_open,
         .page = gate_page,
     };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/house.h"
 
+#include "app/house_abuse.h"
 #include "app/house_acme.h"
 #include "app/house_control.h"
 #include "app/house_queue.h"
@@ -309,6 +310,8 @@ static enum err thread_open(struct house_thread *t)
     t->local.accounts = t->accounts;
     t->local.deliver = &t->deliver;
     t->local.threads = h->nthreads;
+    t->local.send_limits = h->send_limits;
+    house_abuse_policy(t, c);
     house_local_table(&t->local, &t->table);
     t->table.session_open = session_open;
     t->table.page = page;
@@ -370,6 +373,7 @@ static void house_end(void *arg) WAITS
         house_run_on(&h->threads[i], stop_here, h->threads[i].loop);
         pthread_join(h->threads[i].id, NULL);
     }
+    house_abuse_end(h);
     loop_stop(h->threads[0].loop);
 }
 
@@ -395,6 +399,7 @@ static void settings_here(void *arg)
     if (e != ERR_OK)
         LOG_ERROR("house", "the limits of sign-ins stay as they were: %s", err_text(e));
     t->deliver.host_name = s->host_name;
+    house_abuse_policy(t, s->config);
     house_queue_policy(t, s->config);
 }
 
@@ -470,6 +475,8 @@ static void house_ready(void *arg) WAITS
     if (e == ERR_OK)
         e = house_queue_start(h);
     if (e == ERR_OK)
+        e = house_abuse_start(h);
+    if (e == ERR_OK)
         e = house_control_start(h);
     if (e == ERR_OK)
         e = house_acme_start(h);
@@ -502,6 +509,7 @@ static enum err house_open(struct house_process *h, int control)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < s->ngates; i++)
         grants_init(&h->grants[i]);
+    TRY(house_abuse_open(h));
     TRY(threads_open(h));
     h->parent = (struct ipc_link){
         .name = "parent", .service = &from_parent, .ctx = h, .ended = parent_gone};

@@ -80,6 +80,7 @@ struct house_process {
     str host_name;               /* server.hostname, in the arena: reports may use an old one */
     _Atomic uint32_t quota_generation; /* a change makes the threads ask again */
     struct ipc_link parent;
+    struct send_limits *send_limits; /* house_abuse.c */
     struct house_control *control;
     struct house_acme *acme;
     uint64_t started_ms;

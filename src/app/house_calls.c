@@ -3,6 +3,7 @@
 
 #include "app/wire.h"
 #include "base/log.h"
+#include "core/greylist.h"
 #include "format/mime_cold.h"
 #include "os/clock.h"
 #include "os/file.h"
@@ -141,7 +142,7 @@ static enum err serve_deliver(void *ctx, struct ipc_deliver_args *a, struct aren
     e.fd = a->content;
     e.size = a->size;
     e.mime = a->mime;
-    struct deliver_result result = {ARENA_ARRAY(arena, enum err, e.nrecipients)};
+    struct deliver_result result = {.recipients = ARENA_ARRAY(arena, enum err, e.nrecipients)};
     char *verdicts = arena_alloc(arena, e.nrecipients);
     if (!result.recipients || !verdicts)
         return ERR_NOMEM;
@@ -149,7 +150,18 @@ static enum err serve_deliver(void *ctx, struct ipc_deliver_args *a, struct aren
     for (size_t i = 0; i < e.nrecipients; i++)
         verdicts[i] = (char)result.recipients[i];
     out->verdicts = str_of(verdicts, e.nrecipients);
-    return ERR_OK;
+    return arena_dup(arena, str_c(result.text), &out->text) ? ERR_OK : ERR_NOMEM;
+}
+
+static enum err serve_greylist(void *ctx, struct ipc_greylist_args *a, struct arena *arena,
+                               struct ipc_greylist_results *out) WAITS
+{
+    (void)arena;
+    struct gate_caller *c = ctx;
+    struct greylist_question q = {.sender = a->sender, .recipient = a->recipient};
+    if (!wire_address_take(a->source, &q.source) || (q.source.family != 4 && q.source.family != 6))
+        return refuse(c, "a client's address");
+    return c->house->greylist(c->house->ctx, &q, &out->wait_s);
 }
 
 static enum err serve_session_open(void *ctx, struct ipc_session_open_args *a, struct arena *arena,
@@ -192,6 +204,7 @@ const struct ipc_service house_calls_for_gates = {
     .recipient_check = serve_recipient_check,
     .sender_check = serve_sender_check,
     .deliver = serve_deliver,
+    .greylist = serve_greylist,
     .session_open = serve_session_open,
     .page = serve_page,
 };

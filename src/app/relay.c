@@ -121,6 +121,7 @@ static struct relay_config agent_config(const struct config *c)
 {
     return (struct relay_config){
         .hostname = c->server_hostname,
+        .scanner_url = c->scanner_url,
         .port = (uint16_t)c->relay_port,
         .private_addresses = c->relay_private_addresses,
         .ipv6 = c->relay_ipv6,

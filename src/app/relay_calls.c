@@ -82,8 +82,28 @@ static enum err serve_exchange(void *ctx, struct ipc_exchange_args *a, struct ar
     return c->relay->exchange(c->relay->ctx, &x, arena, &out->answer);
 }
 
+static enum err serve_scan(void *ctx, struct ipc_scan_args *a, struct arena *arena,
+                           struct ipc_scan_results *out) WAITS
+{
+    struct relay_caller *c = ctx;
+    struct relay_scan q;
+    uint64_t real = 0;
+    TRY(wire_scan_take(a->request, arena, &q));
+    if (!file_is_sealed(a->content) || file_size(a->content, &real) != ERR_OK || real != a->size)
+        return ERR_INVALID;
+    if (c->scans >= RELAY_GATE_SCANS_MAX)
+        return ERR_BUSY;
+    q.fd = a->content;
+    q.size = a->size;
+    c->scans++;
+    enum err e = c->relay->scan(c->relay->ctx, &q, arena, &out->json);
+    c->scans--;
+    return e;
+}
+
 const struct ipc_service relay_calls_for_gates = {
     .role = IPC_ROLE_RELAY,
+    .scan = serve_scan,
     .dns_query = serve_dns_query,
 };
 const struct ipc_service relay_calls_for_house = {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/relay_peer.h"
 
+#include "app/relay_calls.h"
 #include "app/relay_wire.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "core/scan.h"
 #include "os/file.h"
 
 /* ---- the link ---- */
@@ -118,13 +120,39 @@ static enum err peer_exchange(void *ctx, const struct relay_exchange *x, struct 
     return ERR_OK;
 }
 
+/* Those that are too many wait here, not in the link, where DNS answers would wait behind them. */
+static enum err peer_scan(void *ctx, const struct relay_scan *q, struct arena *arena,
+                          str *json) WAITS
+{
+    struct relay_peer *p = ctx;
+    BUF_AUTO struct buf row = BUF_INIT(IPC_FRAME_MAX - 4096);
+    struct ipc_scan_results r;
+    while (p->scans >= RELAY_GATE_SCANS_MAX)
+        TRY(event_wait(&p->scan_ended, DEADLINE_NEVER)); /* the caller's scope has a deadline */
+    struct ipc_link *link = up(p);
+    wire_scan_put(q, &row);
+    if (!link)
+        return ERR_UNAVAILABLE;
+    if (!buf_ok(&row))
+        return ERR_LIMIT;
+    p->scans++;
+    enum err e = ipc_scan(link, &(struct ipc_scan_args){buf_str(&row), q->size, q->fd}, arena, &r);
+    p->scans--;
+    event_signal(&p->scan_ended);
+    TRY(e);
+    *json = r.json;
+    return r.json.len <= SCAN_ANSWER_MAX ? ERR_OK : ERR_UNAVAILABLE;
+}
+
 void relay_peer_init(struct relay_peer *p, struct fiber_group *group)
 {
     *p = (struct relay_peer){.group = group, .next_fd = -1};
     event_init(&p->came_up);
+    event_init(&p->scan_ended);
     p->table = (struct relay){.ctx = p,
                               .attempt = peer_attempt,
                               .fetch = peer_fetch,
                               .exchange = peer_exchange,
+                              .scan = peer_scan,
                               .dns = {.ctx = p, .query = peer_query}};
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * relay_peer: the relay as a gate or a thread of the house sees it: `struct relay` of core/relay.h
- * (of which a gate may use `dns` only), filled with calls over one link. While the relay is away a
- * call waits RELAY_WAIT_MS for its return, then answers ERR_UNAVAILABLE. An attempt whose link went
- * down answers ERR_UNKNOWN.
+ * (of which a gate may use `dns` and `scan` only), filled with calls over one link. While the relay
+ * is away a call waits RELAY_WAIT_MS for its return, then answers ERR_UNAVAILABLE. An attempt whose
+ * link went down answers ERR_UNKNOWN.
  */
 #ifndef APP_RELAY_PEER_H
 #define APP_RELAY_PEER_H
@@ -18,6 +18,8 @@ struct relay_peer {
     struct ipc_link link;
     struct fiber_group *group;
     struct event came_up;
+    size_t scans; /* under way */
+    struct event scan_ended;
     bool running; /* until the link's `ended` */
     int next_fd;  /* a newer link that starts when this one has ended; or -1 */
 };

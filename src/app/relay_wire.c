@@ -2,6 +2,7 @@
 #include "app/relay_wire.h"
 
 #include "app/wire.h"
+#include "base/num.h"
 
 #define CANONICAL_MAX 1024 /* with escapes (RFC 1035 5.1) */
 #define ENHANCED_MAX 11    /* "5.999.999" and some */
@@ -10,6 +11,7 @@
 #define REPLY_TEXT_MAX 65536
 #define CODE_MAX 599
 #define FETCH_FIELD_MAX 16384
+#define SCAN_TEXT_MAX 1024
 
 static enum err done(const struct reader *r)
 {
@@ -299,5 +301,46 @@ enum err wire_fetched_take(str bytes, uint64_t body_max, struct relay_fetched *o
     out->replay_nonce = read_text(&r, FETCH_FIELD_MAX, false);
     out->body = read_sized(&r);
     r.failed |= out->body.len > body_max;
+    return done(&r);
+}
+
+/* ---- scans ---- */
+
+void wire_scan_put(const struct relay_scan *q, struct buf *out)
+{
+    struct wire_address source;
+    size_t n = MIN(q->nrecipients, (size_t)RELAY_SCAN_RECIPIENTS_MAX);
+    buf_add_sized(out, q->sender);
+    buf_add_varint(out, n);
+    for (size_t i = 0; i < n; i++)
+        buf_add_sized(out, q->recipients[i]);
+    buf_add_sized(out, wire_address_put(&q->source, &source));
+    buf_add_sized(out, q->helo);
+    buf_add_sized(out, q->id);
+    buf_add_sized(out, q->user);
+    buf_add_be64(out, q->timeout_ms);
+}
+
+/* A gate's words become fields of an HTTP request: none may have a line end in it. */
+enum err wire_scan_take(str bytes, struct arena *arena, struct relay_scan *out)
+{
+    struct reader r = reader_of(bytes);
+    *out = (struct relay_scan){.fd = -1};
+    out->sender = read_text(&r, SCAN_TEXT_MAX, false);
+    uint64_t n = read_varint(&r);
+    if (r.failed || n > RELAY_SCAN_RECIPIENTS_MAX)
+        return ERR_CORRUPT;
+    str *recipients = ARENA_ARRAY(arena, str, n + 1);
+    if (!recipients)
+        return ERR_NOMEM;
+    for (uint64_t i = 0; i < n; i++)
+        recipients[i] = read_text(&r, SCAN_TEXT_MAX, false);
+    out->recipients = recipients;
+    out->nrecipients = (size_t)n;
+    r.failed |= !wire_address_take(read_sized(&r), &out->source);
+    out->helo = read_text(&r, SCAN_TEXT_MAX, false);
+    out->id = read_text(&r, SCAN_TEXT_MAX, false);
+    out->user = read_text(&r, SCAN_TEXT_MAX, false);
+    out->timeout_ms = read_be64(&r);
     return done(&r);
 }

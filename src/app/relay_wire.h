@@ -29,6 +29,10 @@ enum err wire_report_take(str bytes, size_t n, struct arena *arena, struct relay
 
 void wire_fetch_put(const struct relay_fetch *f, struct buf *out);
 enum err wire_fetch_take(str bytes, struct relay_fetch *out) MUST;
+/* Without fd and size, which travel beside it. */
+void wire_scan_put(const struct relay_scan *q, struct buf *out);
+enum err wire_scan_take(str bytes, struct arena *arena, struct relay_scan *out) MUST;
+
 void wire_fetched_put(const struct relay_fetched *f, struct buf *out);
 /* body_max: what was asked for. */
 enum err wire_fetched_take(str bytes, uint64_t body_max, struct relay_fetched *out) MUST;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "app/relay_wire.h"
+#include "base/num.h"
 
 #include <string.h>
 
@@ -111,6 +112,49 @@ static void test_a_page_is_no_longer_than_asked(void **state)
     assert_int_equal(wire_fetched_take(buf_str(&row), 10, &b), ERR_CORRUPT);
 }
 
+/* What a gate says of a message becomes lines of an HTTP request. rule: proc-1 */
+static enum err scan(struct relay_scan q, size_t recipients)
+{
+    static str many[RELAY_SCAN_RECIPIENTS_MAX + 1];
+    BUF_AUTO struct buf row = BUF_INIT(262144);
+    ARENA_AUTO struct arena arena = ARENA_INIT(65536);
+    struct relay_scan b;
+    for (size_t i = 0; i < recipients; i++)
+        many[i] = i % 2 ? STR("u@example.test") : STR("\xc3\xa4@example.test");
+    if (!q.recipients)
+        q.recipients = many;
+    q.nrecipients = recipients;
+    wire_scan_put(&q, &row);
+    enum err e = wire_scan_take(buf_str(&row), &arena, &b);
+    if (e == ERR_OK) {
+        assert_int_equal(b.nrecipients, MIN(recipients, (size_t)RELAY_SCAN_RECIPIENTS_MAX));
+        assert_true(str_eq(b.helo, q.helo) && str_eq(b.user, q.user) && b.timeout_ms == 7);
+        assert_true(recipients == 0 || str_eq(b.recipients[0], q.recipients[0]));
+    }
+    return e;
+}
+
+static void test_a_scan_cannot_break_out_of_its_request(void **state)
+{
+    const str bad[] = {STR("a\r\nX: y"), STR("a\nb"), STR("a\rb"), STR("a\0b")};
+    struct relay_scan good = {.sender = STR("a b@x.test"),
+                              .source = {.family = 4, .ip = {192, 0, 2, 1}},
+                              .helo = STR("h"),
+                              .id = STR("id"),
+                              .user = STR("u@x.test"),
+                              .timeout_ms = 7};
+    assert_int_equal(scan(good, 2), ERR_OK);
+    assert_int_equal(scan(good, 0), ERR_OK);
+    assert_int_equal(scan(good, RELAY_SCAN_RECIPIENTS_MAX + 1), ERR_OK);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct relay_scan q[5] = {good, good, good, good, good};
+        q[0].sender = q[1].helo = q[2].id = q[3].user = bad[i];
+        q[4].recipients = &bad[i];
+        for (size_t k = 0; k < 5; k++)
+            assert_int_equal(scan(q[k], 1), ERR_CORRUPT);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +162,7 @@ int main(void)
         cmocka_unit_test(test_found_means_that_there_are_records),
         cmocka_unit_test(test_verdicts_cannot_break_out_of_a_line),
         cmocka_unit_test(test_a_page_is_no_longer_than_asked),
+        cmocka_unit_test(test_a_scan_cannot_break_out_of_its_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "core/acme_crypto.h"
 #include "core/acme_rows.h"
+#include "format/json_guard.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #define POLLS_MAX 24
 #define NONCE_TRIES 4
 #define PROOFS_MAX 100
+#define DEPTH_MAX 16
 
 struct session {
     const struct acme *acme;
@@ -42,6 +44,8 @@ static enum err fail(struct session *s, enum err e, const char *what, str detail
 static json_t *parse(str body)
 {
     json_error_t ignored;
+    if (!json_is_shallow(body, DEPTH_MAX)) /* the parser recurses, on a fiber's stack */
+        return NULL;
     return json_loadb(body.data ? body.data : "", body.len, JSON_REJECT_DUPLICATES, &ignored);
 }
 

@@ -100,6 +100,10 @@ static enum err look(struct check *c)
     if (c->partition >= STORE_PARTITION_QUEUE &&
         c->partition < STORE_PARTITION_QUEUE + STORE_QUEUE_SHARDS)
         return check_queue(c);
+    if (c->partition == STORE_PARTITION_GREYLIST)
+        return check_greylist(c);
+    if (c->partition == STORE_PARTITION_SENDING)
+        return check_sending(c);
     return ERR_OK;
 }
 

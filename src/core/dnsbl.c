@@ -12,8 +12,10 @@
 
 struct dnsbl_zone {
     struct dnsbl *list;
-    str name;
+    const struct dnsbl_site *site;
     bool started, listed;
+    char reason[DNSBL_REASON_MAX];
+    size_t reason_len;
 };
 struct dnsbl {
     const struct dns *dns;
@@ -31,32 +33,46 @@ static void reversed(const struct address *a, struct buf *out)
                  out->len - (a->family == 6 ? sizeof(".ip6.arpa") : sizeof(".in-addr.arpa")) + 1);
 }
 
-/* RFC 5782 2.1: 127.0.0.0/8 lists; 127.255.255.0/24 is how lists say that they do not answer us. */
-static bool answer_lists(const struct dns_answer *a)
+static bool answer_lists(const struct dns_answer *a, const struct dnsbl_site *site)
 {
     for (size_t i = 0; i < a->count; i++) {
         str ip = a->records[i].bytes;
-        if (ip.len == 4 && ip.data[0] == 127 &&
-            !((uint8_t)ip.data[1] == 255 && (uint8_t)ip.data[2] == 255))
+        if (ip.len == 4 && dnsbl_site_matches(site, (const uint8_t *)ip.data))
             return true;
     }
     return false;
 }
 
-static void ask_zone(void *arg)
+/* A stranger's words that go into a reply. */
+static void keep_reason(struct dnsbl_zone *z, str text)
+{
+    z->reason_len = 0;
+    for (size_t i = 0; i < text.len && z->reason_len < sizeof(z->reason); i++) {
+        uint8_t c = (uint8_t)text.data[i];
+        z->reason[z->reason_len++] = c >= ' ' && c < 0x7f ? (char)c : '?';
+    }
+}
+
+static void ask_zone(void *arg) WAITS
 {
     struct dnsbl_zone *z = arg;
+    const struct dns *dns = z->list->dns;
     struct dns_answer a;
     BUF_AUTO struct buf name = BUF_INIT(512);
     ARENA_AUTO struct arena arena = ARENA_INIT(ARENA_MAX);
     reversed(&z->list->source, &name);
-    buf_addf(&name, ".%.*s", STR_ARG(z->name));
-    if (dns_ask(z->list->dns, buf_str(&name), DNS_A, &arena, &a) == ERR_OK)
-        z->listed = a.status == DNS_FOUND && answer_lists(&a);
+    buf_addf(&name, ".%.*s", STR_ARG(z->site->zone));
+    if (dns_ask(dns, buf_str(&name), DNS_A, &arena, &a) != ERR_OK || a.status != DNS_FOUND)
+        return;
+    z->listed = answer_lists(&a, z->site); /* counts, whether the reason comes in time or not */
+    if (!z->listed || z->site->allows)
+        return;
+    if (dns_ask(dns, buf_str(&name), DNS_TXT, &arena, &a) == ERR_OK && a.status == DNS_FOUND)
+        keep_reason(z, a.records[0].bytes);
 }
 
-enum err dnsbl_begin(const struct dns *dns, const struct address *source, const str *zones,
-                     size_t nzones, struct dnsbl **out)
+enum err dnsbl_begin(const struct dns *dns, const struct address *source,
+                     const struct dnsbl_site *sites, size_t n, struct dnsbl **out)
 {
     if (source->family != 4 && source->family != 6)
         return ERR_INVALID;
@@ -67,10 +83,11 @@ enum err dnsbl_begin(const struct dns *dns, const struct address *source, const 
     b->dns = dns;
     b->source = *source;
     fiber_group_init(&b->group);
-    b->count = MIN(nzones, (size_t)DNSBL_ZONES_MAX);
+    b->count = MIN(n, (size_t)DNSBL_ZONES_MAX);
     for (size_t i = 0; i < b->count; i++) {
         struct dnsbl_zone *z = &b->zones[i];
-        *z = (struct dnsbl_zone){.list = b, .name = zones[i]};
+        z->list = b;
+        z->site = &sites[i];
         z->started = loop_current() && fiber_current() &&
                      fiber_start(&b->group, "block list", ask_zone, z) == ERR_OK;
     }
@@ -86,8 +103,9 @@ static void end_fibers(struct dnsbl *b) WAITS
     fiber_group_join(&b->group);
 }
 
-str dnsbl_end(struct dnsbl *b, uint64_t deadline_ms)
+void dnsbl_end(struct dnsbl *b, uint64_t deadline_ms, struct dnsbl_verdict *out)
 {
+    *out = (struct dnsbl_verdict){0};
     while (b->group.count > 0 && event_wait(&b->group.ended, deadline_ms) == ERR_OK)
         ;
     end_fibers(b);
@@ -96,10 +114,15 @@ str dnsbl_end(struct dnsbl *b, uint64_t deadline_ms)
         if (!z->started && clock_mono_ms() < deadline_ms)
             ask_zone(z);
         z->started = true;
-        if (z->listed)
-            return z->name;
+        if (!z->listed)
+            continue;
+        out->allowed |= z->site->allows;
+        out->score += z->site->allows ? 0 : z->site->weight;
+        if (z->site->allows || !str_empty(out->zone))
+            continue;
+        out->zone = z->site->zone;
+        out->reason = str_of(z->reason, z->reason_len);
     }
-    return STR_NONE;
 }
 
 void dnsbl_free(struct dnsbl *b)

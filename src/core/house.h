@@ -85,12 +85,18 @@ struct envelope {
 };
 #define ENVELOPE_RECIPIENTS_MAX 1000
 
+#define DELIVER_TEXT_MAX 160 /* bytes, with the NUL */
 /* What becomes of each recipient; LMTP answers one by one. With one_answer a recipient that fails
  * for good is OK once another is accepted: a 5xx would deny what those others have, so the failed
  * one is reported to the sender instead (RFC 5321 4.2.5, 6.1). If all fail, each has its reason. */
 struct deliver_result {
     enum err *recipients; /* nrecipients, the caller's memory */
+    /* More than the error's own text says, when all are refused: printable ASCII; or empty. */
+    char text[DELIVER_TEXT_MAX];
 };
+
+/* A recipient that a stranger's message is for (core/greylist.h). */
+struct greylist_question;
 
 /* A session that the gate hands on after authentication. fd: the client's socket (plain) or one end
  * of a pair that the gate proxies to the TLS session. */
@@ -125,6 +131,8 @@ struct house {
                                 struct recipient_verdict *out) WAITS;
     /* May this account use this sender address? ERR_SENDER. The null sender is always allowed. */
     enum err (*sender_check)(void *ctx, uint64_t account, str address) WAITS;
+    /* *wait_s: 0, or how long the client is to wait before it tries again. */
+    enum err (*greylist)(void *ctx, const struct greylist_question *q, uint32_t *wait_s) WAITS;
     /* ERR_OK: out->recipients says what became of each; every OK one is durable. Another error
      * stands for all. */
     enum err (*deliver)(void *ctx, uint32_t home, const struct envelope *e,

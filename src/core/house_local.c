@@ -5,10 +5,10 @@
 
 #include "base/log.h"
 #include "core/dkim_keys.h"
+#include "core/forward.h"
 #include "os/clock.h"
 
 #define SIGNED_TRACE_MAX 131072 /* bytes of trace fields and signatures */
-#include "core/forward.h"
 
 static enum err call_auth_password(void *ctx, const struct auth_attempt *at, str password,
                                    struct arena *arena, struct auth_grant *out)
@@ -105,14 +105,17 @@ static enum err call_sender_check(void *ctx, uint64_t account, str address)
     return directory_may_send(&h->directory, account, address);
 }
 
-static enum err call_deliver(void *ctx, uint32_t home, const struct envelope *e,
-                             struct deliver_result *out)
+static enum err call_greylist(void *ctx, const struct greylist_question *q, uint32_t *wait_s)
 {
     struct house_local *h = ctx;
-    (void)home;
-    if (!e->account)
-        return deliver_envelope(h->deliver, e, out);
-    struct envelope ours = *e; /* of a signed-in sender: with our signatures */
+    return greylist_ask(h->directory.store, &h->greylist, q, clock_wall_s(), wait_s);
+}
+
+/* Of somebody who signed in: with our signatures. */
+static enum err deliver_signed(struct house_local *h, const struct envelope *e,
+                               struct deliver_result *out) WAITS
+{
+    struct envelope ours = *e;
     BUF_AUTO struct buf trace = BUF_INIT(SIGNED_TRACE_MAX);
     enum err signed_ = dkim_sign_envelope(&h->directory, e, clock_wall_s(), &trace);
     if (signed_ != ERR_OK)
@@ -122,6 +125,59 @@ static enum err call_deliver(void *ctx, uint32_t home, const struct envelope *e,
     buf_add(&trace, e->trace);
     ours.trace = buf_str(&trace);
     return buf_ok(&trace) ? deliver_envelope(h->deliver, &ours, out) : ERR_LIMIT;
+}
+
+static void say_limited(const struct envelope *e, const struct send_refusal *why,
+                        struct deliver_result *out)
+{
+    BUF_AUTO struct buf text = BUF_INIT(DELIVER_TEXT_MAX - 1);
+    send_refusal_text(why, &text);
+    LOG_WARN("send", "limited account=%llu sender=%.*s id=%.*s recipients=%zu limit=%u wait_s=%llu",
+             (unsigned long long)e->account, STR_ARG(e->sender), STR_ARG(e->id), e->nrecipients,
+             why->max, (unsigned long long)why->wait_s);
+    if (buf_ok(&text))
+        memcpy(out->text, text.data, text.len);
+    for (size_t i = 0; i < e->nrecipients; i++)
+        out->recipients[i] = why->wait_s ? ERR_SEND_LIMIT : ERR_DENIED;
+}
+
+static bool any_accepted(const struct envelope *e, const struct deliver_result *r)
+{
+    for (size_t i = 0; i < e->nrecipients; i++)
+        if (r->recipients[i] == ERR_OK)
+            return true;
+    return false;
+}
+
+/* Its share is taken first, so that many at once stay below the limit. */
+static enum err deliver_limited(struct house_local *h, const struct envelope *e,
+                                struct deliver_result *out) WAITS
+{
+    struct send_refusal why;
+    int64_t now = clock_wall_s();
+    uint32_t n = (uint32_t)e->nrecipients;
+    if (!h->send_limits)
+        return deliver_signed(h, e, out);
+    enum err limit = send_limit_take(h->send_limits, e->account, n, now, &why);
+    if (limit == ERR_SEND_LIMIT) {
+        say_limited(e, &why, out);
+        return ERR_OK;
+    }
+    TRY(limit);
+    enum err err = deliver_signed(h, e, out);
+    /* With an unknown outcome it may be on its way. */
+    if ((err != ERR_OK && err != ERR_UNKNOWN) || (err == ERR_OK && !any_accepted(e, out)))
+        send_limit_give_back(h->send_limits, e->account, n, now);
+    return err;
+}
+
+static enum err call_deliver(void *ctx, uint32_t home, const struct envelope *e,
+                             struct deliver_result *out)
+{
+    struct house_local *h = ctx;
+    (void)home;
+    memset(out->text, 0, sizeof(out->text));
+    return e->account ? deliver_limited(h, e, out) : deliver_envelope(h->deliver, e, out);
 }
 
 void house_local_table(struct house_local *h, struct house *out)
@@ -135,5 +191,6 @@ void house_local_table(struct house_local *h, struct house *out)
         .recipient_check = call_recipient_check,
         .sender_check = call_sender_check,
         .deliver = call_deliver,
+        .greylist = call_greylist,
     };
 }

@@ -9,12 +9,16 @@
 #include "core/account.h"
 #include "core/auth.h"
 #include "core/deliver.h"
+#include "core/greylist.h"
+#include "core/send_limit.h"
 
 struct house_local {
     struct directory directory;
     struct auth *auth;
     struct accounts *accounts;
     struct deliver_ctx *deliver;
+    struct send_limits *send_limits; /* of the process; NULL: nobody is limited */
+    struct greylist_policy greylist;
     uint32_t threads; /* house threads: an account's home is account % threads */
 };
 /* Fills every function but session_open. h lives as long as the table. */

@@ -103,6 +103,19 @@ struct relay_exchange {
     uint64_t timeout_ms;
 };
 
+/* A message for the scanner that the configuration names (rspamd's protocol, core/scan.h): who is
+ * asked stands in the relay's own configuration and nowhere in this. */
+#define RELAY_SCAN_RECIPIENTS_MAX 200 /* that are named to it */
+struct relay_scan {
+    str sender; /* empty: null */
+    const str *recipients;
+    size_t nrecipients;
+    struct address source;
+    str helo, id, user; /* user: the address of whoever signed in; empty: nobody did */
+    int fd;             /* sealed memory file with the content; stays the caller's */
+    uint64_t size, timeout_ms;
+};
+
 struct relay {
     void *ctx;
     /* ERR_OK: out says what became of each recipient; where the final reply was lost, that
@@ -116,6 +129,9 @@ struct relay {
      * ERR_LIMIT. */
     enum err (*exchange)(void *ctx, const struct relay_exchange *x, struct arena *arena,
                          str *answer) WAITS;
+    /* The scanner's answer as it came, in the arena: JSON of at most SCAN_ANSWER_MAX bytes that
+     * nobody has looked at. ERR_UNSUPPORTED: no scanner is named; ERR_BUSY; what fetch may give. */
+    enum err (*scan)(void *ctx, const struct relay_scan *q, struct arena *arena, str *json) WAITS;
     struct dns dns;
 };
 

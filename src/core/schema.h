@@ -39,6 +39,13 @@ enum space {
     SPACE_QUEUE_DUE = 35,
     SPACE_QUEUE_LEFT = 36,
     SPACE_QUEUE_LOG = 37,
+    /* In STORE_PARTITION_GREYLIST (core/greylist.h). */
+    SPACE_GREY_TRIPLET = 64, /* (16 bytes of a hash of what it is) */
+    SPACE_GREY_CLIENT = 65,  /* (family u8, 8 bytes of its network) */
+    SPACE_GREY_COUNT = 66,   /* () -> be64 counter of the rows of both */
+    /* In STORE_PARTITION_SENDING (core/send_limit.h). */
+    SPACE_SEND_USED = 72,  /* (account u64) -> what it has sent lately */
+    SPACE_SEND_LIMIT = 73, /* (account u64) -> limits of its own */
 };
 
 /* System flags of a message (RFC 9051 2.3.2). Everything else is a keyword. */

@@ -33,7 +33,9 @@ struct store;
 enum {
     STORE_PARTITION_DIRECTORY = 1,
     STORE_PARTITION_CLUSTER = 2,
-    STORE_PARTITION_QUEUE = 16, /* first of STORE_QUEUE_SHARDS */
+    STORE_PARTITION_GREYLIST = 4, /* core/greylist.h */
+    STORE_PARTITION_SENDING = 5,  /* core/send_limit.h */
+    STORE_PARTITION_QUEUE = 16,   /* first of STORE_QUEUE_SHARDS */
     STORE_PARTITION_ACCOUNTS = 1024,
 };
 #define STORE_QUEUE_SHARDS 16

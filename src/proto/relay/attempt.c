@@ -17,6 +17,7 @@
 #include "proto/relay/exchange.h"
 #include "proto/relay/mx.h"
 #include "proto/relay/pool.h"
+#include "proto/relay/scan.h"
 #include "proto/relay/sts.h"
 
 #define REAP_MS 1000
@@ -544,6 +545,16 @@ enum err relay_agent_open(const struct relay_config *config, struct dns dns, str
     return ERR_OK;
 }
 
+/* The scanner is a named peer of the configuration: no word of a stranger chooses it, so it may
+ * have a private address (rule web-3). */
+static enum err agent_scan(void *ctx, const struct relay_scan *q, struct arena *arena,
+                           str *json) WAITS
+{
+    struct relay_agent *a = ctx;
+    struct fetch_options o = {.dns = &a->dns, .verify = a->verify, .ipv6 = true};
+    return scan_run(&o, a->config.scanner_url, q, arena, json);
+}
+
 static enum err agent_exchange(void *ctx, const struct relay_exchange *x, struct arena *arena,
                                str *answer) WAITS
 {
@@ -557,6 +568,7 @@ void relay_agent_table(struct relay_agent *a, struct relay *out)
                           .attempt = agent_attempt,
                           .fetch = agent_fetch,
                           .exchange = agent_exchange,
+                          .scan = agent_scan,
                           .dns = a->dns};
 }
 

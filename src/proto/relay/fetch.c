@@ -73,19 +73,33 @@ static enum err connect_to(const struct fetch_options *o, const struct url *u, s
     return ERR_OK;
 }
 
-static void write_request(struct stream *s, const struct url *u, const struct relay_fetch *f) WAITS
+static void write_body(struct stream *s, const struct relay_fetch *f,
+                       const struct fetch_upload *up) WAITS
 {
+    if (!str_eq(f->method, STR("POST")))
+        return;
+    if (up)
+        stream_write_file(s, up->fd, 0, up->size);
+    else
+        stream_write(s, f->body);
+}
+
+static void write_request(struct stream *s, const struct url *u, const struct relay_fetch *f,
+                          const struct fetch_upload *up) WAITS
+{
+    uint64_t length = up ? up->size : f->body.len;
     stream_writef(s, "%.*s %.*s HTTP/1.1\r\nHost: %.*s", STR_ARG(f->method), STR_ARG(u->path),
                   STR_ARG(u->host));
     if (u->port != (u->tls ? 443 : 80))
         stream_writef(s, ":%u", u->port);
     stream_write(s, STR("\r\nUser-Agent: Posthouse\r\nAccept: */*\r\nConnection: close\r\n"));
     if (str_eq(f->method, STR("POST")))
-        stream_writef(s, "Content-Type: %.*s\r\nContent-Length: %zu\r\n", STR_ARG(f->content_type),
-                      f->body.len);
+        stream_writef(s, "Content-Type: %.*s\r\nContent-Length: %llu\r\n", STR_ARG(f->content_type),
+                      (unsigned long long)length);
+    if (up)
+        stream_write(s, up->fields);
     stream_write(s, STR("\r\n"));
-    if (str_eq(f->method, STR("POST")))
-        stream_write(s, f->body);
+    write_body(s, f, up);
 }
 
 /* ---- the answer ---- */
@@ -235,18 +249,19 @@ static enum err read_answer(struct stream *s, const struct relay_fetch *f, struc
 }
 
 static enum err exchange(const struct fetch_options *o, const struct url *u,
-                         const struct relay_fetch *f, struct stream *s, struct arena *arena,
-                         struct relay_fetched *out) WAITS
+                         const struct relay_fetch *f, const struct fetch_upload *up,
+                         struct stream *s, struct arena *arena, struct relay_fetched *out) WAITS
 {
     if (u->tls)
         TRY(stream_start_tls_client(s, o->verify, u->host));
-    write_request(s, u, f);
+    write_request(s, u, f, up);
     TRY(stream_flush(s));
     return read_answer(s, f, arena, out);
 }
 
-enum err fetch_run(const struct fetch_options *o, const struct relay_fetch *f, struct arena *arena,
-                   struct relay_fetched *out)
+static enum err run(const struct fetch_options *o, const struct relay_fetch *f,
+                    const struct fetch_upload *up, struct arena *arena,
+                    struct relay_fetched *out) WAITS
 {
     struct url u;
     struct stream *s;
@@ -260,7 +275,33 @@ enum err fetch_run(const struct fetch_options *o, const struct relay_fetch *f, s
     uint64_t ms = f->timeout_ms ? f->timeout_ms : 30000;
     DEADLINE_SCOPE(MIN(ms, (uint64_t)FETCH_TIMEOUT_MS_MAX));
     TRY(connect_to(o, &u, arena, &s));
-    enum err e = exchange(o, &u, f, s, arena, out);
+    enum err e = exchange(o, &u, f, up, s, arena, out);
     stream_close(s);
     return e;
+}
+
+enum err fetch_run(const struct fetch_options *o, const struct relay_fetch *f, struct arena *arena,
+                   struct relay_fetched *out)
+{
+    return run(o, f, NULL, arena, out);
+}
+
+enum err fetch_named(const struct fetch_options *o, str url, const struct fetch_upload *up,
+                     uint64_t answer_max, uint64_t timeout_ms, struct arena *arena,
+                     struct relay_fetched *out)
+{
+    struct fetch_options named = *o;
+    struct relay_fetch f = {.method = STR("POST"),
+                            .url = url,
+                            .content_type = STR("message/rfc822"),
+                            .answer_max = answer_max,
+                            .timeout_ms = timeout_ms};
+    named.private_ok = true;
+    return run(&named, &f, up, arena, out);
+}
+
+bool fetch_url_valid(str url)
+{
+    struct url u;
+    return url_parse(url, &u);
 }

@@ -26,4 +26,17 @@ struct fetch_options {
 enum err fetch_run(const struct fetch_options *o, const struct relay_fetch *f, struct arena *arena,
                    struct relay_fetched *out) WAITS MUST;
 
+/* The one exemption from the rule: a peer that the configuration names, url from there and from
+ * nowhere else, may have a private address or be this host. POSTs a file, streamed; fields are more
+ * header lines, CRLF ends. Errors as above, ERR_IO: the file is shorter. */
+struct fetch_upload {
+    str fields;
+    int fd;
+    uint64_t size;
+};
+enum err fetch_named(const struct fetch_options *o, str url, const struct fetch_upload *up,
+                     uint64_t answer_max, uint64_t timeout_ms, struct arena *arena,
+                     struct relay_fetched *out) WAITS MUST;
+bool fetch_url_valid(str url);
+
 #endif

@@ -14,6 +14,7 @@
 
 struct relay_config {
     str hostname;
+    str scanner_url;        /* scan.h; empty: none */
     uint16_t port;          /* of MX hosts; 0: 25 */
     bool private_addresses; /* deliver to MX hosts, and fetch from hosts, with private addresses */
     bool ipv6;

@@ -209,6 +209,16 @@ static void answer(struct smtp *x, enum err all, const enum err *results)
         answer_one(x, all != ERR_OK ? all : results[i], x->t.recipients[i].address);
 }
 
+/* The house says more than the error's own text. */
+static void say_more(struct smtp *x, const enum err *results, str text)
+{
+    enum err e = fold(results, x->t.nrecipients);
+    if (e == ERR_OK || str_empty(text) || !arena_dup(&x->transaction, text, &x->t.refusal))
+        return;
+    x->t.refusal_code = err_info(e)->smtp_code;
+    x->t.refusal_status = err_info(e)->enhanced;
+}
+
 static enum err hand_over(struct smtp *x, enum err *results)
 {
     struct head head;
@@ -223,6 +233,7 @@ static enum err hand_over(struct smtp *x, enum err *results)
         return ERR_LOOP;
     TRY(from_check(x, &head));
     TRY(smtp_judge(x, &trace)); /* our results stand above our Received (RFC 8601 5) */
+    TRY(smtp_scan(x, &content, &trace));
     int64_t now = clock_wall_s();
     trace_received(x, now, &trace);
     trace_missing(x, &head, now, &trace);
@@ -236,7 +247,9 @@ static enum err hand_over(struct smtp *x, enum err *results)
     e.trace = buf_str(&trace);
     e.mime = buf_str(&mime);
     struct deliver_result r = {.recipients = results};
-    return x->house->deliver(x->house->ctx, x->t.home, &e, &r);
+    TRY(x->house->deliver(x->house->ctx, x->t.home, &e, &r));
+    say_more(x, results, str_c(r.text));
+    return ERR_OK;
 }
 
 void smtp_accept(struct smtp *x)

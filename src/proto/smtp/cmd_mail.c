@@ -202,5 +202,7 @@ void smtp_cmd_rcpt(struct smtp *x, str args)
         smtp_say_err(x, e);
         return;
     }
+    if (verdict.local && !smtp_greylist_may(x, address))
+        return;
     recipient_add(x, &r, address, &verdict);
 }

@@ -7,8 +7,7 @@
 #include "base/log.h"
 #include "proto/smtp/session.h"
 
-/* Whose word counts nothing yet. */
-static bool is_stranger(const struct smtp *x)
+bool smtp_is_stranger(const struct smtp *x)
 {
     return x->listener->kind == SMTP_MX && !x->who.account && !x->relay_named;
 }
@@ -21,37 +20,50 @@ void smtp_source_ask(struct smtp *x)
     const struct address *peer = stream_peer(x->stream);
     dnsbl_free(x->blocklist); /* of the peer before XCLIENT */
     x->blocklist = NULL;
-    x->blocklist_waited = x->listed = false;
+    x->blocklist_waited = x->listed = x->allow_listed = false;
     if (x->listener->kind != SMTP_MX || x->relay_named || p->nblocklists == 0 ||
-        !x->listener->dns || address_is_private(peer))
+        !x->listener->dns || address_is_private(peer) ||
+        smtp_in_networks(peer, p->blocklist_exempt, p->nblocklist_exempt))
         return;
     enum err e = dnsbl_begin(x->listener->dns, peer, p->blocklists, p->nblocklists, &x->blocklist);
     if (e != ERR_OK)
         x->blocklist = NULL; /* it lists nobody then */
 }
 
+static void refuse_listed(struct smtp *x, str source, const struct dnsbl_verdict *v)
+{
+    BUF_AUTO struct buf text = BUF_INIT(512);
+    buf_addf(&text, "%.*s is listed by %.*s", STR_ARG(source), STR_ARG(v->zone));
+    if (!str_empty(v->reason))
+        buf_addf(&text, ": %.*s", STR_ARG(v->reason));
+    smtp_say_str(x, 550, "5.7.1", buf_str(&text));
+}
+
 bool smtp_source_may(struct smtp *x)
 {
     const struct smtp_policy *p = &x->config->policy;
-    BUF_AUTO struct buf text = BUF_INIT(512), source = BUF_INIT(64);
+    struct dnsbl_verdict v;
+    BUF_AUTO struct buf source = BUF_INIT(64);
     if (!x->blocklist || x->who.account)
         return true;
     if (!x->blocklist_waited)
         x->blocklist_deadline_ms = deadline_in_ms(p->blocklist_deadline_ms);
     x->blocklist_waited = true;
-    str zone = dnsbl_end(x->blocklist, x->blocklist_deadline_ms);
-    if (str_empty(zone))
+    dnsbl_end(x->blocklist, x->blocklist_deadline_ms, &v);
+    x->allow_listed = v.allowed;
+    if (v.allowed || v.score == 0)
         return true;
+    bool refused = v.score >= p->blocklist_threshold && !p->blocklist_tags;
     address_render(stream_peer(x->stream), &source);
-    LOG_INFO("smtp", "listed source=%.*s zone=%.*s action=%s", STR_ARG(buf_str(&source)),
-             STR_ARG(zone), p->blocklist_tags ? "quarantine" : "reject");
-    if (p->blocklist_tags) {
-        x->listed = true;
-        return true;
-    }
-    buf_addf(&text, "%.*s is listed by %.*s", STR_ARG(buf_str(&source)), STR_ARG(zone));
-    smtp_say_str(x, 550, "5.7.1", buf_str(&text));
-    return false;
+    LOG_INFO("smtp", "listed source=%.*s zone=%.*s score=%u action=%s", STR_ARG(buf_str(&source)),
+             STR_ARG(v.zone), v.score,
+             refused                             ? "reject"
+             : v.score >= p->blocklist_threshold ? "quarantine"
+                                                 : "none");
+    x->listed = v.score >= p->blocklist_threshold;
+    if (refused)
+        refuse_listed(x, buf_str(&source), &v);
+    return !refused;
 }
 
 /* ---- the message ---- */
@@ -65,7 +77,7 @@ static void into_spool(void *context, str bytes)
 void smtp_judge_begin(struct smtp *x)
 {
     const struct smtp_policy *p = &x->config->policy;
-    if (!is_stranger(x))
+    if (!smtp_is_stranger(x))
         return;
     x->t.filter =
         (struct authres_filter){.id = x->config->hostname, .sink = into_spool, .context = x};
@@ -171,7 +183,7 @@ enum err smtp_judge(struct smtp *x, struct buf *trace)
     struct mail_auth_verdict v = {0};
     const struct smtp_policy *p = &x->config->policy;
     if (!x->t.auth)
-        return is_stranger(x) ? apply(x, &v, disposition_of(x, &v)) : ERR_OK;
+        return smtp_is_stranger(x) ? apply(x, &v, disposition_of(x, &v)) : ERR_OK;
     TRY(mail_auth_end(x->t.auth, deadline_in_ms(p->deadline_ms), &x->transaction, &v));
     /* Rule accept-5: no report ever goes to a sender that is not who he says. */
     x->t.sender_failed = !v.dmarc_pass && (v.spf_fail || v.disposition != MAIL_ACCEPT);

@@ -7,7 +7,6 @@
 #define PROTO_SMTP_SESSION_H
 
 #include "core/authres_filter.h"
-#include "core/dnsbl.h"
 #include "core/mail_auth.h"
 #include "core/spool.h"
 #include "format/smtp_data.h"
@@ -27,10 +26,11 @@ struct smtp_transaction {
     struct smtp_mail mail;
     struct envelope_recipient *recipients;
     size_t nrecipients, cap;
-    uint32_t home;      /* house thread of the first local recipient */
-    bool chunking;      /* BDAT was used */
-    bool sender_failed; /* judged as forged: it gets no reports */
-    bool broken;        /* a BDAT failed: only RSET helps (RFC 3030 2) */
+    uint32_t home;            /* house thread of the first local recipient */
+    bool chunking;            /* BDAT was used */
+    bool spf_asked, spf_pass; /* for the greylist */
+    bool sender_failed;       /* judged as forged: it gets no reports */
+    bool broken;              /* a BDAT failed: only RSET helps (RFC 3030 2) */
     struct smtp_chunk chunk;
     struct spool spool;
     bool spooling;
@@ -61,7 +61,7 @@ struct smtp {
     bool relay_named;        /* the peer has a relay entry */
     struct dnsbl *blocklist; /* or NULL */
     uint64_t blocklist_deadline_ms;
-    bool blocklist_waited, listed;
+    bool blocklist_waited, listed, allow_listed;
 };
 
 /* Replies; they leave when the client waits for them. */
@@ -93,11 +93,16 @@ typedef void smtp_command_fn(struct smtp *x, str args) WAITS;
 /* accept.c: the complete message goes to the house, and the client hears what became of it. */
 void smtp_accept(struct smtp *x) WAITS;
 
+/* greylist.c: may this stranger's message come already? False has answered. */
+bool smtp_greylist_may(struct smtp *x, str recipient) WAITS;
+
 /* judge.c: who is responsible for what comes from outside. */
 /* Asks the block lists about the peer, beside the session. */
 void smtp_source_ask(struct smtp *x) WAITS;
 /* Waits for them; false has answered. */
 bool smtp_source_may(struct smtp *x) WAITS;
+/* Whose word counts nothing yet: on the port for servers, not signed in, not named. */
+bool smtp_is_stranger(const struct smtp *x);
 /* The content begins; comes in pieces; is complete: all of it goes through here into the spool. */
 void smtp_judge_begin(struct smtp *x);
 void smtp_content(struct smtp *x, str bytes);
@@ -106,5 +111,9 @@ void smtp_content_end(struct smtp *x);
  */
 enum err smtp_judge(struct smtp *x, struct buf *trace) WAITS MUST;
 void smtp_judge_free(struct smtp *x) WAITS;
+
+/* scan.c: what the scanner says: appends to the trace, may change *content (which stays that of the
+ * spool), mark recipients for Junk, or an error with the refusal set. */
+enum err smtp_scan(struct smtp *x, str *content, struct buf *trace) WAITS MUST;
 
 #endif

@@ -6,8 +6,10 @@
 #ifndef PROTO_SMTP_SMTP_H
 #define PROTO_SMTP_SMTP_H
 
+#include "core/dnsbl.h"
 #include "core/house.h"
 #include "core/mail_auth.h"
+#include "core/relay.h"
 #include "net/limit.h"
 #include "net/tls.h"
 
@@ -24,7 +26,32 @@ struct smtp_domain_policy {
     str domain;                 /* of recipients */
     enum mail_disposition most; /* MAIL_ACCEPT: only the field is added */
 };
+/* Strangers are asked to come again (core/greylist.h). */
+struct smtp_greylist {
+    bool enabled, spf_pass; /* spf_pass: whom the sender's domain lets send need not wait */
+    const struct smtp_network *exempt;
+    size_t nexempt;
+    const str *recipients; /* domains and addresses for which nobody waits */
+    size_t nrecipients;
+};
+/* What becomes of a message that a scanner has seen (core/scan.h). */
+enum scan_doing {
+    SCAN_DO_ACCEPT,
+    SCAN_DO_TAG,        /* X-Spam fields */
+    SCAN_DO_REWRITE,    /* and its own subject */
+    SCAN_DO_QUARANTINE, /* and Junk */
+    SCAN_DO_DEFER,
+    SCAN_DO_REJECT,
+};
+struct smtp_scanner {
+    bool enabled, submissions;
+    uint64_t deadline_ms, size_max;
+    enum scan_doing on_reject, on_soft_reject, on_greylist, on_add_header, on_rewrite_subject;
+    enum scan_doing on_failure;
+};
 struct smtp_policy {
+    struct smtp_scanner scanner;
+    struct smtp_greylist greylist;
     bool verify;
     uint64_t deadline_ms; /* for the DNS, from the end of the message */
     enum mail_disposition on_reject, on_quarantine, on_spf_fail;
@@ -33,8 +60,11 @@ struct smtp_policy {
     size_t ndomains;
     const str *trusted_sealers;
     size_t ntrusted_sealers;
-    const str *blocklists;
+    const struct dnsbl_site *blocklists; /* and allow lists */
     size_t nblocklists;
+    uint32_t blocklist_threshold; /* the sum of weights from which a source is listed */
+    const struct smtp_network *blocklist_exempt;
+    size_t nblocklist_exempt;
     uint64_t blocklist_deadline_ms;
     bool blocklist_tags; /* listed sources go to Junk; else they are refused */
 };
@@ -65,9 +95,10 @@ struct smtp_listener {
     bool implicit_tls;
     const struct smtp_config *config; /* replaced on reload: read once per session */
     const struct house *house;
-    const struct dns *dns;  /* NULL: nothing is verified and no block list asked */
-    struct tls_server *tls; /* NULL: no TLS is offered */
-    const char *role_id;    /* distinguishes transaction ids of several gates; borrowed */
+    const struct dns *dns;     /* NULL: nothing is verified and no block list asked */
+    const struct relay *relay; /* of which only `scan` is used; NULL: nothing is scanned */
+    struct tls_server *tls;    /* NULL: no TLS is offered */
+    const char *role_id;       /* distinguishes transaction ids of several gates; borrowed */
 };
 
 /* Serves one connection to its end and closes the stream. */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/greylist.h"
 #include "core/test_dns.h"
 #include "os/fiber.h"
 #include "os/file.h"
@@ -31,6 +32,20 @@ static enum err house_recipient(void *ctx, const struct recipient_check *c,
 {
     *out = (struct recipient_verdict){.local = true};
     return ERR_OK;
+}
+
+static struct {
+    uint32_t wait_s;
+    enum err error;
+    unsigned asked;
+} grey;
+
+static enum err house_greylist(void *ctx, const struct greylist_question *q, uint32_t *wait_s)
+{
+    assert_true(str_eq(q->sender, STR("a@author.test")) && q->source.family == 4);
+    grey.asked++;
+    *wait_s = grey.wait_s;
+    return grey.error;
 }
 
 static enum err house_deliver(void *ctx, uint32_t home, const struct envelope *e,
@@ -67,7 +82,8 @@ static enum err never_answers(void *ctx, str name, enum dns_type type, struct ar
 
 static void serve(struct talk *t, struct stream *s)
 {
-    struct house house = {.recipient_check = house_recipient, .deliver = house_deliver};
+    struct house house = {
+        .recipient_check = house_recipient, .deliver = house_deliver, .greylist = house_greylist};
     struct smtp_config config = {
         .hostname = STR("mx.here.test"),
         .size_max = 1 << 20,
@@ -160,6 +176,7 @@ static struct talk talk_of(const char *zone, const char *peer, const char *says)
                                     .deadline_ms = 5000,
                                     .on_reject = MAIL_REJECT,
                                     .on_quarantine = MAIL_QUARANTINE,
+                                    .blocklist_threshold = 1,
                                     .blocklist_deadline_ms = 5000}};
 }
 
@@ -228,10 +245,18 @@ static void forged_results_do_not_arrive(void **state)
     assert_null(strstr(got.trace, "Authentication-Results"));
 }
 
+static struct dnsbl_site site(const char *text, bool allows)
+{
+    struct dnsbl_site s;
+    assert_true(dnsbl_site_parse(str_c(text), &s));
+    s.allows = allows;
+    return s;
+}
+
 static void a_dead_resolver_holds_nobody(void **state)
 {
     struct talk t = talk_of("", "203.0.113.5", SESSION(CONTENT));
-    static const str lists[] = {STR_INIT("list.test")};
+    const struct dnsbl_site lists[] = {site("list.test", false)};
     t.slow = true;
     t.policy.deadline_ms = 300;
     t.policy.blocklists = lists;
@@ -257,7 +282,7 @@ static void a_dead_resolver_holds_nobody(void **state)
 
 static void listed_sources(void **state)
 {
-    static const str lists[] = {STR_INIT("a.test"), STR_INIT("b.test")};
+    const struct dnsbl_site lists[] = {site("a.test", false), site("b.test", false)};
     const char *zone = "5.113.0.203.b.test A 127.0.0.2\n6.113.0.203.b.test A 127.255.255.254\n";
     struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
     t.policy.blocklists = lists;
@@ -277,6 +302,82 @@ static void listed_sources(void **state)
     assert_int_equal(got.hints[0], 0);
 }
 
+static void lists_weigh_and_say_why(void **state)
+{
+    const struct dnsbl_site lists[] = {site("a.test=127.0.0.[2..4]*2", false),
+                                       site("b.test=127.0.0.&4", false), site("ok.test", true)};
+    const char *zone = "5.113.0.203.a.test A 127.0.0.4\n"
+                       "5.113.0.203.a.test TXT see http://a.test/5\n"
+                       "5.113.0.203.b.test A 127.0.0.6\n5.113.0.203.b.test TXT later\n"
+                       "6.113.0.203.a.test A 127.0.0.10\n6.113.0.203.b.test A 127.0.0.4\n"
+                       "7.113.0.203.a.test A 127.0.0.2\n7.113.0.203.b.test A 127.0.0.4\n"
+                       "7.113.0.203.ok.test A 127.0.0.1\n";
+    struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
+    t.policy.blocklists = lists;
+    t.policy.nblocklists = 3;
+    t.policy.blocklist_threshold = 3;
+    run(&t);
+    HAS(t.answer, "550 5.7.1 203.0.113.5 is listed by a.test: see http://a.test/5\r\n");
+    t.peer = "203.0.113.6"; /* an answer that does not count, and one that is not enough */
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+    assert_int_equal(got.hints[0], 0);
+    t.peer = "203.0.113.7"; /* an allow list knows it */
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+    struct smtp_network exempt = {.bits = 29};
+    assert_true(address_parse(STR("203.0.113.0"), &exempt.address));
+    t.policy.blocklist_exempt = &exempt;
+    t.policy.nblocklist_exempt = 1;
+    t.peer = "203.0.113.5";
+    run(&t);
+    assert_int_equal(got.deliveries, 1);
+}
+
+static unsigned greylisted(struct talk *t, uint32_t wait_s, enum err error)
+{
+    grey.wait_s = wait_s;
+    grey.error = error;
+    grey.asked = 0;
+    run(t);
+    return grey.asked;
+}
+
+static void strangers_are_greylisted(void **state)
+{
+    const struct dnsbl_site lists[] = {site("ok.test", true)};
+    const char *zone = "author.test TXT v=spf1 ip4:198.51.100.1 -all\n"
+                       "6.113.0.203.ok.test A 127.0.0.2\n";
+    struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
+    assert_int_equal(greylisted(&t, 60, ERR_OK), 0); /* off by default */
+    t.policy.greylist.enabled = true;
+    assert_int_equal(greylisted(&t, 60, ERR_OK), 2);
+    assert_int_equal(got.deliveries, 0);
+    HAS(t.answer, "451 4.7.1 Greylisted: not seen before, please try again in 60 seconds\r\n");
+    assert_int_equal(greylisted(&t, 0, ERR_OK), 2);
+    assert_int_equal(got.deliveries, 1);
+    /* A fault on our side keeps no mail out. rule: accept-3 */
+    assert_int_equal(greylisted(&t, 60, ERR_UNAVAILABLE), 2);
+    assert_int_equal(got.deliveries, 1);
+    t.peer = "198.51.100.1"; /* SPF pass counts only when it is set so */
+    assert_int_equal(greylisted(&t, 60, ERR_OK), 2);
+    t.policy.greylist.spf_pass = true;
+    assert_int_equal(greylisted(&t, 60, ERR_OK), 0);
+    t.peer = "203.0.113.6";
+    assert_int_equal(greylisted(&t, 60, ERR_OK), 2);
+    t.policy.blocklists = lists;
+    t.policy.nblocklists = 1;
+    assert_int_equal(greylisted(&t, 60, ERR_OK), 0);
+    t.peer = "203.0.113.5";
+    static const str soft[] = {STR_INIT("soft.test"), STR_INIT("one@here.test")};
+    t.policy.greylist.recipients = soft;
+    t.policy.greylist.nrecipients = 1;
+    assert_int_equal(greylisted(&t, 60, ERR_OK), 1);
+    assert_int_equal(got.deliveries, 1); /* to those who need not wait */
+    t.policy.greylist.nrecipients = 2;
+    assert_int_equal(greylisted(&t, 60, ERR_OK), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +387,8 @@ int main(void)
         cmocka_unit_test(forged_results_do_not_arrive),
         cmocka_unit_test(a_dead_resolver_holds_nobody),
         cmocka_unit_test(listed_sources),
+        cmocka_unit_test(lists_weigh_and_say_why),
+        cmocka_unit_test(strangers_are_greylisted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
