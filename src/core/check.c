@@ -100,6 +100,8 @@ static enum err look(struct check *c)
     if (c->partition >= STORE_PARTITION_QUEUE &&
         c->partition < STORE_PARTITION_QUEUE + STORE_QUEUE_SHARDS)
         return check_queue(c);
+    if (c->partition == STORE_PARTITION_REPORTS)
+        return check_reports(c);
     return ERR_OK;
 }
 

@@ -40,5 +40,6 @@ enum err check_scan(struct check *c, enum space space, check_row_fn *fn, void *a
 
 enum err check_account(struct check *c) WAITS MUST;
 enum err check_queue(struct check *c) WAITS MUST;
+enum err check_reports(struct check *c) WAITS MUST;
 
 #endif

@@ -39,6 +39,13 @@ enum space {
     SPACE_QUEUE_DUE = 35,
     SPACE_QUEUE_LEFT = 36,
     SPACE_QUEUE_LOG = 37,
+    /* In STORE_PARTITION_REPORTS (core/report_rows.h). */
+    SPACE_REPORT_DAY = 48,
+    SPACE_REPORT_SEEN = 49,
+    SPACE_REPORT_COUNT = 50,
+    SPACE_REPORT_SENT = 51,
+    SPACE_REPORT_TAKEN = 52,
+    SPACE_REPORT_ROW = 53,
 };
 
 /* System flags of a message (RFC 9051 2.3.2). Everything else is a keyword. */

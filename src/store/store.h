@@ -33,7 +33,8 @@ struct store;
 enum {
     STORE_PARTITION_DIRECTORY = 1,
     STORE_PARTITION_CLUSTER = 2,
-    STORE_PARTITION_QUEUE = 16, /* first of STORE_QUEUE_SHARDS */
+    STORE_PARTITION_REPORTS = 8, /* statistics for and from others (core/report_rows.h) */
+    STORE_PARTITION_QUEUE = 16,  /* first of STORE_QUEUE_SHARDS */
     STORE_PARTITION_ACCOUNTS = 1024,
 };
 #define STORE_QUEUE_SHARDS 16
