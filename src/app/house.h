@@ -67,6 +67,7 @@ struct house_thread {
 };
 
 struct house_control;
+struct report_collector;
 struct house_acme;
 struct house_process {
     struct server *server;
@@ -82,6 +83,7 @@ struct house_process {
     struct ipc_link parent;
     struct house_control *control;
     struct house_acme *acme;
+    struct report_collector *reports; /* house_reports.c */
     uint64_t started_ms;
     struct arena arena;
 };

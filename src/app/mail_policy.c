@@ -96,6 +96,8 @@ enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **
         .ntrusted_sealers = c->mail_auth_trusted_sealers.count,
         .nblocklists = c->blocklist_zones.count,
         .blocklist_deadline_ms = c->blocklist_deadline,
+        .observe = c->reports_dmarc,
+        .report_mailbox = c->reports_mailbox,
     };
     if (!take_actions(c, out, bad, word))
         return ERR_INVALID;
