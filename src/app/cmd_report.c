@@ -281,10 +281,10 @@ enum err report_cmd_pending(struct command_run *r)
 {
     struct store *s = r->admin->directory->store;
     report_list(&r->report, "pending");
-    TRY(report_days(s, SPACE_REPORT_DAY, show_day, r));
+    TRY(report_days(s, SPACE_REPORT_DAY, UINT32_MAX, show_day, r));
     report_list_end(&r->report);
     report_list(&r->report, "sent");
-    TRY(report_days(s, SPACE_REPORT_SENT, show_done, r));
+    TRY(report_days(s, SPACE_REPORT_SENT, UINT32_MAX, show_done, r));
     report_list_end(&r->report);
     return ERR_OK;
 }

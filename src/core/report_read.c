@@ -77,7 +77,8 @@ static enum err gathered(struct gathering *g, struct buf *out)
 {
     ARENA_AUTO struct arena a = ARENA_INIT(4096);
     str domain;
-    if (dns_name_of(str_trim(g->head.domain), &a, &domain) != ERR_OK || str_empty(domain))
+    if (dns_name_of(str_trim(g->head.domain), &a, &domain) != ERR_OK ||
+        !report_domain_valid(domain))
         return ERR_SYNTAX;
     g->head.domain = domain;
     g->head.taken.verified = g->facts->verified;

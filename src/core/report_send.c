@@ -405,16 +405,16 @@ static enum err page_of(struct store *s, enum space space, const struct store_ke
     return p->failed ? ERR_NOMEM : ERR_OK;
 }
 
-static enum err give_page(struct store *s, enum space space, struct day_page *p, report_day_fn *fn,
-                          void *arg) WAITS
+static enum err give_page(struct store *s, enum space space, uint32_t before, struct day_page *p,
+                          report_day_fn *fn, void *arg) WAITS
 {
     enum err first = ERR_OK;
     for (size_t i = 0; i < p->n; i++) {
         ARENA_AUTO struct arena a = ARENA_INIT(65536);
         struct report_key k;
         struct report_sent sent = {0};
-        if (!report_key_of(key_str(&p->keys[i]), &k))
-            continue; /* `check` names it */
+        if (!report_key_of(key_str(&p->keys[i]), &k) || k.day >= before)
+            continue; /* what is no key `check` names */
         enum err e = space == SPACE_REPORT_SENT ? report_sent_decode(p->values[i], &sent)
                                                 : report_sent_get(s, &k, &a, &sent);
         if (e == ERR_NOT_FOUND || e == ERR_OK)
@@ -426,7 +426,8 @@ static enum err give_page(struct store *s, enum space space, struct day_page *p,
     return first;
 }
 
-enum err report_days(struct store *s, enum space space, report_day_fn *fn, void *arg)
+enum err report_days(struct store *s, enum space space, uint32_t before, report_day_fn *fn,
+                     void *arg)
 {
     /* tidy: allow alloc because it is too large for the stack of a fiber */
     struct day_page *p = calloc(1, sizeof *p);
@@ -440,7 +441,7 @@ enum err report_days(struct store *s, enum space space, report_day_fn *fn, void 
         if (e == ERR_OK && p->n > 0) {
             from = p->keys[p->n - 1];
             from.bytes[from.len++] = 0;
-            enum err given = give_page(s, space, p, fn, arg);
+            enum err given = give_page(s, space, before, p, fn, arg);
             first = first == ERR_OK ? given : first;
         }
     } while (e == ERR_OK && first != ERR_CANCELED && p->n == DAYS_PAGE);
@@ -464,5 +465,6 @@ static enum err send_day(void *arg, const struct report_key *k, const struct rep
 enum err report_send_due(struct report_sender *s, int64_t now_s)
 {
     struct due d = {s, now_s};
-    return report_days(s->deliver->directory->store, SPACE_REPORT_DAY, send_day, &d);
+    return report_days(s->deliver->directory->store, SPACE_REPORT_DAY,
+                       (uint32_t)(now_s / REPORT_DAY_S), send_day, &d);
 }

@@ -44,10 +44,11 @@ enum err report_send_due(struct report_sender *s, int64_t now_s) WAITS MUST;
 int64_t report_due_s(str hostname, enum report_kind kind, uint32_t day, str domain);
 
 /* What is collected and not yet sent (sent.state 0: not tried), and what was sent, by day and
- * domain. fn may wait. */
+ * domain, of days before one. fn may wait. */
 typedef enum err report_day_fn(void *arg, const struct report_key *k,
                                const struct report_sent *sent) WAITS;
-enum err report_days(struct store *s, enum space space, report_day_fn *fn, void *arg) WAITS MUST;
+enum err report_days(struct store *s, enum space space, uint32_t before, report_day_fn *fn,
+                     void *arg) WAITS MUST;
 /* ERR_NOT_FOUND. In the arena. */
 enum err report_sent_get(struct store *s, const struct report_key *k, struct arena *a,
                          struct report_sent *out) WAITS MUST;

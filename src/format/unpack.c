@@ -135,13 +135,16 @@ enum err gzip_pack(str bytes, struct buf *out)
     if (bytes.len > UINT32_MAX || deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WINDOW_GZIP,
                                                8, Z_DEFAULT_STRATEGY) != Z_OK)
         return ERR_NOMEM;
-    size_t room = deflateBound(&z, (uLong)bytes.len);
-    char *to = buf_reserve(out, room);
-    z.next_out = (Bytef *)to;
-    z.avail_out = (uInt)room;
-    bool packed = to && deflate(&z, Z_FINISH) == Z_STREAM_END;
-    if (packed)
-        buf_commit(out, room - z.avail_out);
+    int r = Z_OK;
+    while (r == Z_OK) {
+        char *to = buf_reserve(out, UNPACK_PIECE);
+        if (!to)
+            break;
+        z.next_out = (Bytef *)to;
+        z.avail_out = UNPACK_PIECE;
+        r = deflate(&z, Z_FINISH); /* Z_OK: it wants more room */
+        buf_commit(out, UNPACK_PIECE - z.avail_out);
+    }
     (void)deflateEnd(&z);
-    return packed ? ERR_OK : ERR_LIMIT;
+    return r == Z_STREAM_END ? ERR_OK : ERR_LIMIT;
 }

@@ -46,7 +46,7 @@ void smtp_observe(struct smtp *x, const struct mail_auth_verdict *v, bool refuse
         v->seen->comment = STR_NONE;
     report_policy_put(&v->published, &head);
     report_dmarc_put(v->seen, &body);
-    if (!buf_ok(&head) || !buf_ok(&body) || v->policy_domain.len > REPORT_DOMAIN_MAX)
+    if (!buf_ok(&head) || !buf_ok(&body) || !report_domain_valid(v->policy_domain))
         return;
     report_note_put(
         &(struct report_note){REPORT_DMARC, v->policy_domain, buf_str(&head), buf_str(&body)},
@@ -75,7 +75,7 @@ static bool is_for_reports(const struct smtp *x)
 /* True: it was a report. */
 static bool read_report(struct smtp *x, str content) WAITS
 {
-    BUF_AUTO struct buf read = BUF_INIT(2 * REPORT_READ_MAX);
+    BUF_AUTO struct buf read = BUF_INIT(REPORT_READ_MAX + 65536);
     struct report_facts f = {
         .author = x->t.author, .verified = x->t.author_verified, .now_s = clock_wall_s()};
     if (x->listener->kind != SMTP_MX || x->who.account || !is_for_reports(x) ||
