@@ -303,7 +303,7 @@ static enum err give_out(struct report_sending *g) WAITS
         urls += !str_empty(g->to[i].url);
         posted += !str_empty(g->to[i].url) && post(g, &g->to[i], &said) == ERR_OK;
     }
-    if (!arena_dup(&g->arena, buf_str(&said), &text))
+    if (!arena_dup(&g->arena, str_trim(buf_str(&said)), &text))
         return ERR_NOMEM;
     /* With another way, or none that will ever work, it is over. */
     bool mailed = g->sent.state == REPORT_PREPARED;

@@ -169,7 +169,7 @@ enum err report_take(struct directory *d, str read, int64_t now_s, size_t *taken
     while (!str_empty(r.rest)) {
         struct taking t = {.directory = d, .arena = ARENA_INIT(4 * REPORT_READ_MAX)};
         enum err e = report_read_take(&r, &t.head, &rows);
-        if (e == ERR_OK && t.head.domain.len > REPORT_DOMAIN_MAX)
+        if (e == ERR_OK && !report_domain_valid(t.head.domain))
             e = ERR_CORRUPT;
         if (e == ERR_OK)
             e = take_one(&t, &rows, now_s, taken);
