@@ -102,7 +102,10 @@ static enum err gather(struct zone *z) WAITS
                             "There is no domain %.*s here; add it with: posthouse domain add.",
                             STR_ARG(r->args[0]));
     z->facts.hostname = c->server_hostname;
-    z->facts.reports_to = arena_fmt(&r->arena, "postmaster@%.*s", STR_ARG(z->facts.domain));
+    str mailbox = r->admin->config->reports_mailbox;
+    z->facts.reports_to =
+        arena_fmt(&r->arena, "%.*s@%.*s", STR_ARG(str_empty(mailbox) ? STR("postmaster") : mailbox),
+                  STR_ARG(z->facts.domain));
     z->facts.ports = (struct setup_ports){.submissions = port_of(&c->listen_submissions),
                                           .submission = port_of(&c->listen_submission),
                                           .imaps = port_of(&c->listen_imaps),

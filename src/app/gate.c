@@ -387,6 +387,7 @@ static void drain(void *arg) WAITS
         if (event_wait(&g->house.delivered, g->stop_by_ms) != ERR_OK)
             break;
     }
+    gate_house_tell(&g->house);
     loop_stop(g->loop);
 }
 

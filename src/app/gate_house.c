@@ -269,6 +269,50 @@ static enum err gate_session_open(void *ctx, const struct session_handoff *h) WA
                             NULL, &r);
 }
 
+/* ---- reports ---- */
+
+void gate_house_tell(struct gate_house *g)
+{
+    struct buf notes = g->notes;
+    struct ipc_observe_results r;
+    if (notes.len == 0)
+        return;
+    buf_init(&g->notes, NOTES_MAX);
+    enum err e =
+        ipc_observe(thread_link(g, 0), &(struct ipc_observe_args){buf_str(&notes)}, NULL, &r);
+    if (e != ERR_OK || g->notes_lost > 0)
+        LOG_WARN("gate", "notes for reports lost bytes=%zu too_many=%llu: %s",
+                 e != ERR_OK ? notes.len : 0, (unsigned long long)g->notes_lost, err_text(e));
+    g->notes_lost = 0;
+    buf_free(&notes);
+}
+
+static void tell_fiber(void *arg) WAITS
+{
+    struct gate_house *g = arg;
+    while (g->notes.len > 0 && wait_until(deadline_in_ms(NOTES_PAUSE_MS)) == ERR_TIMEOUT)
+        gate_house_tell(g);
+    g->telling = false;
+}
+
+static void gate_observe(void *ctx, str note)
+{
+    struct gate_house *g = ctx;
+    if (g->notes.len + note.len > NOTES_MAX) {
+        g->notes_lost++;
+        return;
+    }
+    buf_add(&g->notes, note);
+    if (!g->telling)
+        g->telling = fiber_start(g->group, "notes", tell_fiber, g) == ERR_OK;
+}
+
+static enum err gate_report_take(void *ctx, str read) WAITS
+{
+    struct ipc_report_take_results r;
+    return ipc_report_take(any_link(ctx), &(struct ipc_report_take_args){read}, NULL, &r);
+}
+
 static enum err gate_page(void *ctx, str host, str path, bool secure, struct arena *arena,
                           str *body) WAITS
 {
@@ -284,6 +328,7 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
     *g = (struct gate_house){.peers = peers, .npeers = npeers, .group = group};
     event_init(&g->came_up);
     event_init(&g->delivered);
+    buf_init(&g->notes, NOTES_MAX);
     for (uint32_t i = 0; i < npeers; i++) {
         peers[i].owner = g;
         peers[i].next_fd = -1;
@@ -300,6 +345,8 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
         .deliver = gate_deliver,
         .greylist = gate_greylist,
         .session_open = gate_session_open,
+        .observe = gate_observe,
+        .report_take = gate_report_take,
         .page = gate_page,
     };
 }

@@ -12,6 +12,8 @@
 
 #define HOUSE_WAIT_MS 1000
 #define HOUSE_THREADS_MAX 64
+#define NOTES_MAX 262144 /* bytes of notes for reports that wait to be told; then they are lost */
+#define NOTES_PAUSE_MS 1000 /* between two tellings */
 
 struct gate_house_peer {
     struct ipc_link link;
@@ -29,6 +31,9 @@ struct gate_house {
     struct event delivered;
     struct event came_up;
     struct fiber_group *group;
+    struct buf notes; /* for reports (core/report_rows.h); what a crash loses */
+    uint64_t notes_lost;
+    bool telling; /* a fiber waits to tell them */
 };
 
 /* peers: npeers structs, zeroed, the caller's, for as long as the group runs. */
@@ -36,6 +41,8 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
                      struct fiber_group *group);
 /* A (new) link to house thread `index`; takes fd. ERR_INVALID: no such thread. */
 enum err gate_house_attach(struct gate_house *g, uint32_t index, int fd) MUST;
+/* Tells the house now what it is to count; at the end. */
+void gate_house_tell(struct gate_house *g) WAITS;
 bool gate_house_is_up(const struct gate_house *g); /* every thread's link */
 
 #endif

@@ -5,6 +5,7 @@
 #include "app/house_acme.h"
 #include "app/house_control.h"
 #include "app/house_queue.h"
+#include "app/house_reports.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "core/policy_web.h"
@@ -251,6 +252,20 @@ static enum err page(void *ctx, str host, str path, bool secure, struct arena *a
     return arena_dup(arena, buf_str(&text), body) ? ERR_OK : ERR_NOMEM;
 }
 
+/* ---- reports ---- */
+
+static void observe(void *ctx, str note)
+{
+    struct house_thread *t = container_of(ctx, struct house_thread, local);
+    house_reports_observe(t->house, note);
+}
+
+static enum err take_report(void *ctx, str read) WAITS
+{
+    struct house_thread *t = container_of(ctx, struct house_thread, local);
+    return house_reports_take(t->house, read);
+}
+
 /* ---- what an account may hold ---- */
 
 static enum err quota_of(void *ctx, uint64_t account, struct quota *out) WAITS
@@ -315,6 +330,8 @@ static enum err thread_open(struct house_thread *t)
     house_local_table(&t->local, &t->table);
     t->table.session_open = session_open;
     t->table.page = page;
+    t->table.observe = observe;
+    t->table.report_take = take_report;
     return ERR_OK;
 }
 
@@ -369,6 +386,7 @@ static void stop_here(void *arg) { loop_stop(arg); }
 static void house_end(void *arg) WAITS
 {
     struct house_process *h = arg;
+    house_reports_end(h);
     for (uint32_t i = 1; i < h->nthreads; i++) {
         house_run_on(&h->threads[i], stop_here, h->threads[i].loop);
         pthread_join(h->threads[i].id, NULL);
@@ -477,6 +495,8 @@ static void house_ready(void *arg) WAITS
     if (e == ERR_OK)
         e = house_abuse_start(h);
     if (e == ERR_OK)
+        e = house_reports_start(h);
+    if (e == ERR_OK)
         e = house_control_start(h);
     if (e == ERR_OK)
         e = house_acme_start(h);
@@ -503,6 +523,7 @@ static enum err house_open(struct house_process *h, int control)
     TRY(offload_start(OFFLOAD_THREADS));
     TRY(house_store_open(h));
     h->directory = (struct directory){h->store};
+    TRY(house_reports_open(h));
     h->grants = ARENA_ARRAY(&h->arena, struct grants, s->ngates);
     h->threads = ARENA_ARRAY(&h->arena, struct house_thread, h->nthreads);
     if (!h->grants || !h->threads)

@@ -67,6 +67,7 @@ struct house_thread {
 };
 
 struct house_control;
+struct report_collector;
 struct house_acme;
 struct house_process {
     struct server *server;
@@ -83,6 +84,7 @@ struct house_process {
     struct send_limits *send_limits; /* house_abuse.c */
     struct house_control *control;
     struct house_acme *acme;
+    struct report_collector *reports; /* house_reports.c */
     uint64_t started_ms;
     struct arena arena;
 };

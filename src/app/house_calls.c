@@ -4,6 +4,7 @@
 #include "app/wire.h"
 #include "base/log.h"
 #include "core/greylist.h"
+#include "core/report_note.h"
 #include "format/mime_cold.h"
 #include "os/clock.h"
 #include "os/file.h"
@@ -185,6 +186,32 @@ static enum err serve_session_open(void *ctx, struct ipc_session_open_args *a, s
     return c->house->session_open(c->house->ctx, &h);
 }
 
+static enum err serve_observe(void *ctx, struct ipc_observe_args *a, struct arena *arena,
+                              struct ipc_observe_results *out) WAITS
+{
+    (void)arena, (void)out;
+    struct gate_caller *c = ctx;
+    struct reader r = reader_of(a->notes);
+    while (!str_empty(r.rest)) {
+        struct report_note n;
+        str before = r.rest;
+        if (report_note_take(&r, &n) != ERR_OK)
+            return refuse(c, "a note for a report");
+        if (c->house->observe)
+            c->house->observe(c->house->ctx, str_head(before, before.len - r.rest.len));
+    }
+    return ERR_OK;
+}
+
+static enum err serve_report_take(void *ctx, struct ipc_report_take_args *a, struct arena *arena,
+                                  struct ipc_report_take_results *out) WAITS
+{
+    (void)arena, (void)out;
+    struct gate_caller *c = ctx;
+    enum err e = c->house->report_take ? c->house->report_take(c->house->ctx, a->read) : ERR_OK;
+    return e == ERR_CORRUPT ? refuse(c, "a report of others") : e;
+}
+
 static enum err serve_page(void *ctx, struct ipc_page_args *a, struct arena *arena,
                            struct ipc_page_results *out) WAITS
 {
@@ -206,5 +233,7 @@ const struct ipc_service house_calls_for_gates = {
     .deliver = serve_deliver,
     .greylist = serve_greylist,
     .session_open = serve_session_open,
+    .observe = serve_observe,
+    .report_take = serve_report_take,
     .page = serve_page,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/house_queue.h"
 
+#include "app/house_reports.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "core/queue_schedule.h"
@@ -44,7 +45,9 @@ static void schedule(void *arg) WAITS
                                        .relay = &t->relay.table,
                                        .policy = policy_of(t, &c->all),
                                        .first = t->number,
-                                       .step = t->house->nthreads};
+                                       .step = t->house->nthreads,
+                                       .note = house_reports_tls,
+                                       .note_ctx = t->house};
     house_config_drop(c);
     t->deliver.age_max_ms = o.policy.age_max_ms;
     enum err e =

@@ -238,6 +238,8 @@ enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **
         .blocklist_exempt = c->blocklist_exempt.items,
         .nblocklist_exempt = c->blocklist_exempt.count,
         .blocklist_deadline_ms = c->blocklist_deadline,
+        .observe = c->reports_dmarc,
+        .report_mailbox = c->reports_mailbox,
     };
     if (!take_actions(c, out, bad, word))
         return ERR_INVALID;

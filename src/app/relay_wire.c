@@ -3,6 +3,7 @@
 
 #include "app/wire.h"
 #include "base/num.h"
+#include "core/report_note.h"
 
 #define CANONICAL_MAX 1024 /* with escapes (RFC 1035 5.1) */
 #define ENHANCED_MAX 11    /* "5.999.999" and some */
@@ -233,6 +234,23 @@ void wire_report_put(const struct relay_report *report, size_t n, struct buf *ou
         buf_add_sized(out, v->text);
         buf_add_sized(out, v->host);
     }
+    buf_add_varint(out, report->nnotes);
+    for (size_t i = 0; i < report->nnotes; i++)
+        buf_add_sized(out, report->notes[i]);
+}
+
+static void take_notes(struct reader *r, struct arena *arena, struct relay_report *out)
+{
+    struct report_tls_note note;
+    uint64_t n = read_varint(r);
+    r->failed |= n > RELAY_NOTES_MAX;
+    out->notes = r->failed ? NULL : ARENA_ARRAY(arena, str, n + 1);
+    r->failed |= !out->notes;
+    for (uint64_t i = 0; i < n && !r->failed; i++) {
+        str body = read_sized(r);
+        r->failed |= body.len > REPORT_BODY_MAX || report_tls_take(body, arena, &note) != ERR_OK;
+        out->notes[out->nnotes++] = body;
+    }
 }
 
 enum err wire_report_take(str bytes, size_t n, struct arena *arena, struct relay_report *out)
@@ -254,6 +272,7 @@ enum err wire_report_take(str bytes, size_t n, struct arena *arena, struct relay
         out->verdicts[i].text = read_text(&r, REPLY_TEXT_MAX, true);
         out->verdicts[i].host = read_text(&r, HOST_MAX, false);
     }
+    take_notes(&r, arena, out);
     return done(&r);
 }
 

@@ -13,6 +13,7 @@
 
 #include "app/relay_wire.h"
 #include "base/num.h"
+#include "core/report_note.h"
 
 #include <string.h>
 
@@ -99,6 +100,31 @@ static void test_verdicts_cannot_break_out_of_a_line(void **state)
     assert_int_equal(report(v, 1), ERR_CORRUPT);
 }
 
+/* What the relay noted for TLS reports is looked at like all that it says. */
+static void test_notes(void **state)
+{
+    BUF_AUTO struct buf row = BUF_INIT(262144), body = BUF_INIT(4096);
+    ARENA_AUTO struct arena arena = ARENA_INIT(262144);
+    struct relay_verdict v = {.outcome = RELAY_DELIVERED, .code = 250};
+    str notes[RELAY_NOTES_MAX + 1];
+    struct relay_report a = {.verdicts = &v, .notes = notes, .nnotes = 1}, b;
+    report_tls_put(&(struct report_tls_note){.policy_type = STR("sts")}, &body);
+    for (size_t i = 0; i <= RELAY_NOTES_MAX; i++)
+        notes[i] = buf_str(&body);
+    wire_report_put(&a, 1, &row);
+    assert_int_equal(wire_report_take(buf_str(&row), 1, &arena, &b), ERR_OK);
+    assert_true(b.nnotes == 1 && str_eq(b.notes[0], notes[0]));
+    buf_reset(&row);
+    a.nnotes = RELAY_NOTES_MAX + 1;
+    wire_report_put(&a, 1, &row);
+    assert_int_equal(wire_report_take(buf_str(&row), 1, &arena, &b), ERR_CORRUPT);
+    buf_reset(&row);
+    notes[0] = STR("\1\n");
+    a.nnotes = 1;
+    wire_report_put(&a, 1, &row);
+    assert_int_equal(wire_report_take(buf_str(&row), 1, &arena, &b), ERR_CORRUPT);
+}
+
 static void test_a_page_is_no_longer_than_asked(void **state)
 {
     BUF_AUTO struct buf row = BUF_INIT(65536);
@@ -161,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_records_are_of_the_type_that_was_asked),
         cmocka_unit_test(test_found_means_that_there_are_records),
         cmocka_unit_test(test_verdicts_cannot_break_out_of_a_line),
+        cmocka_unit_test(test_notes),
         cmocka_unit_test(test_a_page_is_no_longer_than_asked),
         cmocka_unit_test(test_a_scan_cannot_break_out_of_its_request),
     };

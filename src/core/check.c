@@ -104,6 +104,8 @@ static enum err look(struct check *c)
         return check_greylist(c);
     if (c->partition == STORE_PARTITION_SENDING)
         return check_sending(c);
+    if (c->partition == STORE_PARTITION_REPORTS)
+        return check_reports(c);
     return ERR_OK;
 }
 

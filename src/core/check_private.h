@@ -42,5 +42,6 @@ enum err check_account(struct check *c) WAITS MUST;
 enum err check_queue(struct check *c) WAITS MUST;
 enum err check_greylist(struct check *c) WAITS MUST;
 enum err check_sending(struct check *c) WAITS MUST;
+enum err check_reports(struct check *c) WAITS MUST;
 
 #endif

@@ -97,8 +97,7 @@ static bool is_nonexistent(struct dmarc_walks *w, str domain)
     return dns_ask(w->dns, domain, DNS_A, w->arena, &a) == ERR_OK && a.status == DNS_NXDOMAIN;
 }
 
-static enum dmarc_policy policy_of(struct dmarc_walks *w, const struct dmarc_found *f,
-                                   str author_domain)
+static enum dmarc_policy told(struct dmarc_walks *w, const struct dmarc_found *f, str author_domain)
 {
     const struct dmarc_record *r = &f->record;
     enum dmarc_policy p = r->policy;
@@ -107,9 +106,13 @@ static enum dmarc_policy policy_of(struct dmarc_walks *w, const struct dmarc_fou
         if (r->nonexistent != r->subdomain && is_nonexistent(w, author_domain))
             p = r->nonexistent;
     }
-    if (r->testing) /* 4.7 t=y: one step milder */
-        p = p == DMARC_REJECT ? DMARC_QUARANTINE : DMARC_NONE;
     return p;
+}
+
+/* 4.7 t=y: one step milder. */
+static enum dmarc_policy milder(enum dmarc_policy p)
+{
+    return p == DMARC_REJECT ? DMARC_QUARANTINE : DMARC_NONE;
 }
 
 void dmarc_find(struct dmarc_walks *w, str author_domain, struct dmarc_found *out)
@@ -129,7 +132,8 @@ void dmarc_find(struct dmarc_walks *w, str author_domain, struct dmarc_found *ou
         out->found = true;
         out->at = places[i];
         out->record = a.record;
-        out->policy = policy_of(w, out, author_domain);
+        out->told = told(w, out, author_domain);
+        out->policy = out->record.testing ? milder(out->told) : out->told;
         return;
     }
 }

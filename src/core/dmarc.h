@@ -36,6 +36,7 @@ struct dmarc_found {
     str organizational;
     struct dmarc_record record;
     enum dmarc_policy policy; /* p, sp or np, whichever applies; t=y already counted (4.7) */
+    enum dmarc_policy told;   /* the same without t=y */
 };
 /* domain: lower case. */
 void dmarc_find(struct dmarc_walks *w, str author_domain, struct dmarc_found *out) WAITS;

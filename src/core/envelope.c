@@ -13,16 +13,17 @@ enum {
     BIT_DELIVER_BY_NOTIFY = 4,
     BIT_SENDER_FAILED = 8,
     BIT_ONE_ANSWER = 16,
+    BIT_TLS_REPORT = 32,
 };
 
 void envelope_encode(const struct envelope *e, struct buf *out)
 {
     buf_add_char(out, VERSION);
-    buf_add_char(out,
-                 (char)((e->smtputf8 ? BIT_SMTPUTF8 : 0) | (e->requiretls ? BIT_REQUIRETLS : 0) |
-                        (e->deliver_by_notify ? BIT_DELIVER_BY_NOTIFY : 0) |
-                        (e->sender_failed ? BIT_SENDER_FAILED : 0) |
-                        (e->one_answer ? BIT_ONE_ANSWER : 0)));
+    buf_add_char(
+        out, (char)((e->smtputf8 ? BIT_SMTPUTF8 : 0) | (e->requiretls ? BIT_REQUIRETLS : 0) |
+                    (e->deliver_by_notify ? BIT_DELIVER_BY_NOTIFY : 0) |
+                    (e->sender_failed ? BIT_SENDER_FAILED : 0) |
+                    (e->one_answer ? BIT_ONE_ANSWER : 0) | (e->tls_report ? BIT_TLS_REPORT : 0)));
     buf_add_char(out, (char)e->ret);
     buf_add_char(out, (char)e->body);
     buf_add_char(out, (char)e->priority);
@@ -80,6 +81,7 @@ enum err envelope_decode(str bytes, struct arena *arena, struct envelope *e)
     e->deliver_by_notify = bits & BIT_DELIVER_BY_NOTIFY;
     e->sender_failed = bits & BIT_SENDER_FAILED;
     e->one_answer = bits & BIT_ONE_ANSWER;
+    e->tls_report = bits & BIT_TLS_REPORT;
     e->ret = read_u8(&r);
     e->body = read_u8(&r);
     e->priority = read_u8(&r);

@@ -66,6 +66,7 @@ struct envelope {
     uint8_t ret;  /* 0 unset, 1 FULL, 2 HDRS */
     uint8_t body; /* 0 7BIT, 1 8BITMIME, 2 BINARYMIME */
     bool smtputf8, requiretls;
+    bool tls_report;        /* ours: it goes out however TLS fails (RFC 8460 3), and uncounted */
     bool sender_failed;     /* its domain says that it is forged: no report goes there (accept-5) */
     bool one_answer;        /* SMTP: one reply for all; see struct deliver_result */
     uint8_t priority;       /* MT-PRIORITY + 9; 9 is normal; 0 unset */
@@ -138,6 +139,11 @@ struct house {
     enum err (*deliver)(void *ctx, uint32_t home, const struct envelope *e,
                         struct deliver_result *out) WAITS;
     enum err (*session_open)(void *ctx, const struct session_handoff *h) WAITS;
+    /* Something to count for aggregate reports (core/report_note.h: report_note_put). Never waits;
+     * may be lost. NULL: nobody counts. */
+    void (*observe)(void *ctx, str note);
+    /* A report of others that the gate has read (core/report_read.h). NULL: nobody keeps them. */
+    enum err (*report_take)(void *ctx, str read) WAITS;
     /* One of the pages of core/policy_web.h; secure: asked for over TLS. ERR_NOT_FOUND. */
     enum err (*page)(void *ctx, str host, str path, bool secure, struct arena *arena,
                      str *body) WAITS;

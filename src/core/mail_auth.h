@@ -12,6 +12,8 @@
 
 #include "core/dns.h"
 #include "format/addr.h"
+#include "format/dmarc_report.h"
+#include "format/dmarc_syntax.h"
 #include "os/sock.h"
 
 struct mail_auth;
@@ -39,6 +41,13 @@ struct mail_auth_verdict {
     bool temporary;     /* some question had no answer */
     bool chain_trusted; /* DMARC failed, but a trusted sealer says that it passed there */
     str field;          /* "Authentication-Results: …" CRLF, folded */
+    /* For the domain's aggregate report, when it asks for one (RFC 9990); else NULL. What was done
+     * with the message is not in it yet. */
+    struct dmarc_report_row *seen;
+    struct dmarc_report_policy published;
+    str policy_domain;             /* where the record is */
+    enum dmarc_policy policy;      /* that applies; t=y counted */
+    enum dmarc_policy policy_told; /* … and not counted */
 };
 
 /* Starts; SPF is asked at once, on a fiber of its own (off a fiber: at the end). The facts and the

@@ -225,6 +225,99 @@ static enum err render(struct mail_auth *m, enum dmarc_result dmarc, struct aren
                                                                                      : ERR_NOMEM;
 }
 
+/* ---- for the report ---- */
+
+static bool dkim_aligned(struct mail_auth *m, const struct dkim_check *c)
+{
+    bool maybe = false;
+    return c->judgement.result == DKIM_RESULT_PASS &&
+           dmarc_aligned(&m->walks, &m->dmarc, m->author_domain, c->sig.domain,
+                         m->dmarc.record.strict_dkim, &maybe);
+}
+
+/* Those that are aligned before those that pass before the others (RFC 9990 3.1.1.14). */
+static void add_signatures(struct mail_auth *m, struct dmarc_report_row *r)
+{
+    for (int turn = 0; turn < 3; turn++) {
+        for (size_t i = 0; i < m->nchecks && r->ndkim < DMARC_REPORT_DKIM_MAX; i++) {
+            const struct dkim_check *c = &m->checks[i];
+            int its = dkim_aligned(m, c) ? 0 : c->judgement.result == DKIM_RESULT_PASS ? 1 : 2;
+            if (c->parsed != ERR_OK || its != turn)
+                continue;
+            r->dkim_aligned |= its == 0;
+            r->dkim[r->ndkim++] = (struct dmarc_report_dkim){
+                c->sig.domain, c->sig.selector, str_c(dkim_result_name(c->judgement.result))};
+        }
+    }
+}
+
+static bool keep_row(struct arena *a, struct dmarc_report_row *r)
+{
+    bool kept = arena_dup(a, r->source_ip, &r->source_ip) &&
+                arena_dup(a, r->header_from, &r->header_from) &&
+                arena_dup(a, r->envelope_from, &r->envelope_from) &&
+                arena_dup(a, r->spf_domain, &r->spf_domain) &&
+                arena_dup(a, r->comment, &r->comment);
+    for (size_t i = 0; i < r->ndkim && kept; i++)
+        kept = arena_dup(a, r->dkim[i].domain, &r->dkim[i].domain) &&
+               arena_dup(a, r->dkim[i].selector, &r->dkim[i].selector);
+    return kept;
+}
+
+static str fo_text(struct arena *a, unsigned fo)
+{
+    BUF_AUTO struct buf text = BUF_INIT(16);
+    str copy;
+    for (unsigned i = 0; i < 4; i++)
+        if (fo & 1u << i)
+            buf_addf(&text, "%s%c", text.len ? ":" : "", "01ds"[i]);
+    return arena_dup(a, buf_str(&text), &copy) ? copy : STR_NONE;
+}
+
+static str mode_of(bool strict) { return strict ? STR("s") : STR("r"); }
+
+static enum err note(struct mail_auth *m, struct arena *arena, struct mail_auth_verdict *v)
+{
+    const struct dmarc_record *d = &m->dmarc.record;
+    struct dmarc_report_row *r;
+    BUF_AUTO struct buf source = BUF_INIT(64);
+    bool maybe = false;
+    if (!m->dmarc.found || d->nrua == 0)
+        return ERR_OK;
+    r = ARENA_NEW(arena, struct dmarc_report_row);
+    if (!r)
+        return ERR_NOMEM;
+    address_render(&m->facts->source, &source);
+    r->source_ip = buf_str(&source);
+    r->header_from = m->author_domain;
+    r->envelope_from = m->spf.helo ? STR_NONE : m->spf.domain;
+    r->spf_domain = m->spf.domain;
+    r->spf_result = str_c(spf_result_name(m->spf.result));
+    r->spf_aligned =
+        m->spf.result == SPF_RESULT_PASS &&
+        dmarc_aligned(&m->walks, &m->dmarc, m->author_domain, m->spf.domain, d->strict_spf, &maybe);
+    add_signatures(m, r);
+    if (v->chain_trusted) { /* RFC 8617 7.2.2 */
+        r->reason = STR("local_policy");
+        r->comment = arena_fmt(arena, "arc=pass as[%zu].d=%.*s", m->arc.chain.count,
+                               STR_ARG(m->arc.chain.sets[m->arc.chain.count - 1].seal_sig.domain));
+    }
+    v->published = (struct dmarc_report_policy){
+        .p = str_c(dmarc_policy_name(d->policy)),
+        .sp = str_c(dmarc_policy_name(d->subdomain)),
+        .np = str_c(dmarc_policy_name(d->nonexistent)),
+        .adkim = mode_of(d->strict_dkim),
+        .aspf = mode_of(d->strict_spf),
+        .fo = fo_text(arena, d->fo),
+        .testing = d->testing,
+    };
+    v->policy = m->dmarc.policy;
+    v->policy_told = m->dmarc.told;
+    v->seen = r;
+    return keep_row(arena, r) && arena_dup(arena, m->dmarc.at, &v->policy_domain) ? ERR_OK
+                                                                                  : ERR_NOMEM;
+}
+
 enum err mail_auth_decide(struct mail_auth *m, struct arena *arena, struct mail_auth_verdict *out)
 {
     *out = (struct mail_auth_verdict){.spf_fail = m->spf.result == SPF_RESULT_FAIL};
@@ -234,5 +327,6 @@ enum err mail_auth_decide(struct mail_auth *m, struct arena *arena, struct mail_
     enum dmarc_result dmarc = decide_dmarc(m, out);
     if (!arena_dup(arena, m->author_domain, &out->author_domain))
         return ERR_NOMEM;
+    TRY(note(m, arena, out));
     return render(m, dmarc, arena, out);
 }

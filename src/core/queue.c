@@ -115,28 +115,61 @@ void queue_batch_message(struct queue_batch *b, const struct queue_message *m, s
     }
 }
 
-static enum err add_once(struct store *s, const struct envelope *e, struct queue_recipient *rs,
-                         size_t n, struct queue_message *m)
+static enum err add_with_id(struct store *s, const struct queue_message *m, str mime,
+                            struct queue_recipient *rs, size_t n, const struct store_blob_new *blob,
+                            struct store_token token)
 {
     struct queue_batch b;
-    m->id = m->created_ms << 16 | (rand_u64() & 0xffff);
     queue_batch_init(&b, 2 * n + 3);
-    queue_batch_message(&b, m, e->mime, rs, n);
+    queue_batch_message(&b, m, mime, rs, n);
     struct store_key key = key_queue_message(m->id);
     struct store_expect absent = {STORE_EXPECT_ABSENT, key_str(&key), STR_NONE};
-    struct store_blob_new blob = {.id = m->blob, .prefix = e->trace, .fd = e->fd, .len = e->size};
     struct store_commit c = {.partition = queue_partition(m->id),
                              .expect_version = STORE_ANY_VERSION,
+                             .token = token,
                              .expects = &absent,
                              .nexpects = 1,
                              .ops = b.ops,
                              .nops = b.n,
-                             .blobs = &blob,
+                             .blobs = blob,
                              .nblobs = 1};
     struct store_result result;
     enum err err = b.failed ? ERR_LIMIT : store_commit(s, &c, &result);
     arena_free(&b.arena);
     return err;
+}
+
+uint64_t queue_id_new(void) { return clock_wall_ms() << 16 | (rand_u64() & 0xffff); }
+
+static enum err add_once(struct store *s, const struct envelope *e, struct queue_recipient *rs,
+                         size_t n, struct queue_message *m)
+{
+    struct store_blob_new blob = {.id = m->blob, .prefix = e->trace, .fd = e->fd, .len = e->size};
+    m->id = m->created_ms << 16 | (rand_u64() & 0xffff);
+    return add_with_id(s, m, e->mime, rs, n, &blob, (struct store_token){0});
+}
+
+enum err queue_add_as(struct store *s, uint64_t id, struct queue_made *made)
+{
+    struct store_token token = {{'q', 'm', 'a', 'd', 'e'}};
+    if (made->n == 0 || made->n > QUEUE_ROWS_MAX)
+        return ERR_LIMIT;
+    for (int i = 0; i < 8; i++)
+        token.bytes[8 + i] = (uint8_t)(id >> (56 - 8 * i));
+    made->out = (struct queue_message){
+        .id = id,
+        .created_ms = clock_wall_ms(),
+        .blob = blob_id_new(),
+        .content_len = made->content.len,
+        .envelope = *made->envelope,
+    };
+    for (size_t i = 0; i < made->n; i++)
+        made->rows[i].due_ms = made->out.created_ms;
+    struct store_blob_new blob = {
+        .id = made->out.blob, .data = made->content, .fd = -1, .len = made->content.len};
+    enum err e =
+        add_with_id(s, &made->out, made->envelope->mime, made->rows, made->n, &blob, token);
+    return e == ERR_CONFLICT ? ERR_OK : e; /* the id is there: it was this one */
 }
 
 enum err queue_add(struct store *s, const struct envelope *e, struct queue_recipient *rs, size_t n,

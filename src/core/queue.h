@@ -63,6 +63,20 @@ uint64_t queue_partition(uint64_t id);
 enum err queue_add(struct store *s, const struct envelope *e, struct queue_recipient *recipients,
                    size_t n, struct queue_message *out) WAITS MUST;
 
+/* A message that we make (a report). */
+struct queue_made {
+    const struct envelope *envelope; /* sender, mime, …; fd is not used */
+    str content;
+    struct queue_recipient *rows; /* LOCAL or READY; ACTIVE is not for these */
+    size_t n;
+    struct queue_message out; /* filled in */
+};
+/* Queues a made message under an id that was chosen, and noted, before: said again after a crash it
+ * is queued once (for as long as the store remembers tokens, a day). ERR_LIMIT beyond
+ * QUEUE_ROWS_MAX. */
+uint64_t queue_id_new(void);
+enum err queue_add_as(struct store *s, uint64_t id, struct queue_made *made) WAITS MUST;
+
 /* ERR_NOT_FOUND. Slices in the arena. */
 enum err queue_get(struct store *s, uint64_t id, struct arena *arena,
                    struct queue_message *out) WAITS MUST;
@@ -115,21 +129,14 @@ struct queue_result {
     enum err error;
     str status, host, reply;
 };
-/* A message that we make (a report), queued by the same commit that gives the reason for it. */
-struct queue_made {
-    const struct envelope *envelope; /* sender, mime, …; fd is not used */
-    str content;
-    struct queue_recipient *rows; /* LOCAL or READY; ACTIVE is not for these */
-    size_t n;
-    struct queue_message out; /* filled in */
-};
 /* Takes READY rows (and ACTIVE ones whose lease is over) for an attempt: ACTIVE until until_ms,
  * which also names the lease. ns[0..*n) is cut down to those taken; none: ERR_CONFLICT. */
 enum err queue_lease(struct store *s, uint64_t id, uint32_t *ns, size_t *n, uint64_t now_ms,
                      uint64_t until_ms) WAITS MUST;
 /* The end of an attempt, in one commit: each result is applied to a row that is still in state
  * `from` (ACTIVE: with this lease); one that ends a row is applied in any state, for what was
- * delivered is delivered. made: may be NULL; it is queued in the same commit. ERR_CONFLICT: no row
+ * delivered is delivered. made: may be NULL; it is queued by the same
+ * commit that gives the reason for it. ERR_CONFLICT: no row
  * was as expected, nothing was done. At most QUEUE_SETTLE_MAX results. */
 #define QUEUE_SETTLE_MAX 200
 enum err queue_settle(struct store *s, uint64_t id, enum queue_state from, uint64_t lease_ms,

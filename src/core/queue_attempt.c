@@ -340,6 +340,8 @@ static enum err ask(struct attempt *a, struct relay_report *report) WAITS
     TRY(content(a, &fd, &job.size));
     job.fd = fd;
     enum err err = a->s->o.relay->attempt(a->s->o.relay->ctx, &job, a->arena, report);
+    for (size_t i = 0; err == ERR_OK && a->s->o.note && i < report->nnotes; i++)
+        a->s->o.note(a->s->o.note_ctx, job.domain, report->notes[i]);
     return err == ERR_OK && !report->verdicts ? ERR_UNKNOWN : err;
 }
 

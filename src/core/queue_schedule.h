@@ -44,6 +44,9 @@ struct queue_schedule_options {
     unsigned first, step; /* shards first, first + step, … */
     queue_dress_fn *dress;
     void *dress_ctx;
+    /* What was seen of TLS to a domain (core/report_note.h: report_tls_put); may be NULL. */
+    void (*note)(void *ctx, str domain, str note);
+    void *note_ctx;
 };
 struct queue_schedule;
 /* Starts its fibers in the group; it ends, and is freed, when the group is cancelled. */

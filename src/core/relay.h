@@ -70,7 +70,10 @@ struct relay_report {
     bool connected; /* a host of the destination answered: back-off concerns the message only */
     str tls;        /* "TLSv1.3 verified by DANE", empty: plain */
     uint32_t took_ms;
+    str *notes; /* for TLS reports: report_tls_put of each session (core/report_note.h) */
+    size_t nnotes;
 };
+#define RELAY_NOTES_MAX 32
 
 /* An HTTPS (or, for tests and ACME challenges, HTTP) request through the one module that refuses
  * private addresses (rule web-3). */

@@ -46,6 +46,13 @@ enum space {
     /* In STORE_PARTITION_SENDING (core/send_limit.h). */
     SPACE_SEND_USED = 72,  /* (account u64) -> what it has sent lately */
     SPACE_SEND_LIMIT = 73, /* (account u64) -> limits of its own */
+    /* In STORE_PARTITION_REPORTS (core/report_rows.h). */
+    SPACE_REPORT_DAY = 48,
+    SPACE_REPORT_SEEN = 49,
+    SPACE_REPORT_COUNT = 50,
+    SPACE_REPORT_SENT = 51,
+    SPACE_REPORT_TAKEN = 52,
+    SPACE_REPORT_ROW = 53,
 };
 
 /* System flags of a message (RFC 9051 2.3.2). Everything else is a keyword. */

@@ -82,6 +82,11 @@ struct tls_expect;
 enum err stream_start_tls_expect(struct stream *s, struct tls_client *t,
                                  const struct tls_expect *expect) WAITS MUST;
 bool stream_is_tls(const struct stream *s);
+/* Why the other end's certificate was not accepted, after ERR_TLS; OTHER: it was not that, or is
+ * not known. */
+enum tls_fault { TLS_FAULT_OTHER, TLS_FAULT_NAME, TLS_FAULT_DATE, TLS_FAULT_TRUST };
+enum tls_fault stream_tls_fault(const struct stream *s);
+
 struct stream_tls_info {
     const char *version; /* "TLSv1.3"; borrowed for the stream's life */
     const char *cipher;

@@ -237,6 +237,24 @@ enum err stream_start_tls_expect(struct stream *s, struct tls_client *t,
 
 bool stream_is_tls(const struct stream *s) { return s->ssl != NULL; }
 
+enum tls_fault stream_tls_fault(const struct stream *s)
+{
+    long result = s->ssl ? SSL_get_verify_result(s->ssl) : X509_V_OK;
+    switch (result) {
+    case X509_V_OK:
+    case X509_V_ERR_DANE_NO_MATCH:
+        return TLS_FAULT_OTHER;
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return TLS_FAULT_NAME;
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return TLS_FAULT_DATE;
+    default:
+        return TLS_FAULT_TRUST;
+    }
+}
+
 /* --- what was agreed --- */
 
 static char *name_dup(const unsigned char *data, int len)

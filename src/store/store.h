@@ -35,6 +35,7 @@ enum {
     STORE_PARTITION_CLUSTER = 2,
     STORE_PARTITION_GREYLIST = 4, /* core/greylist.h */
     STORE_PARTITION_SENDING = 5,  /* core/send_limit.h */
+    STORE_PARTITION_REPORTS = 8,  /* statistics for and from others (core/report_rows.h) */
     STORE_PARTITION_QUEUE = 16,   /* first of STORE_QUEUE_SHARDS */
     STORE_PARTITION_ACCOUNTS = 1024,
 };

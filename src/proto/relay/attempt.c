@@ -16,6 +16,7 @@
 #include "proto/relay/dial.h"
 #include "proto/relay/exchange.h"
 #include "proto/relay/mx.h"
+#include "proto/relay/notes.h"
 #include "proto/relay/pool.h"
 #include "proto/relay/scan.h"
 #include "proto/relay/sts.h"
@@ -38,6 +39,8 @@ struct plan {
     enum level level;
     struct dane dane;
     const char *by; /* "DANE", "MTA-STS", "name" */
+    bool testing;   /* a policy that is only tried: without it when it fails (RFC 8461 5) */
+    struct report_tls_note note; /* its policy, for TLS reports */
 };
 
 struct attempt {
@@ -50,6 +53,7 @@ struct attempt {
     struct smtp_content content;
     str helo;
     struct mta_sts_policy sts;
+    enum err sts_fetched;
     bool mx_secure;
     struct relay_verdict
         fault; /* of the host tried last; its outcome is permanent only if all were */
@@ -119,16 +123,46 @@ static void decide_rest(struct attempt *a)
     }
 }
 
+/* ---- for TLS reports ---- */
+
+/* Mail by MX, whose policy is the domain's own to know about; but reports are not in reports. */
+static bool is_noted(const struct attempt *a)
+{
+    return a->job->route.kind == RELAY_MX && a->job->route.tls == RELAY_TLS_OPPORTUNISTIC &&
+           !a->job->envelope->tls_report;
+}
+
+/* failure: empty for a session that is as its policy wants it. */
+static void note(struct attempt *a, const struct report_tls_note *policy, str failure, str host,
+                 const struct address *at, str reason)
+{
+    struct report_tls_note n = *policy;
+    BUF_AUTO struct buf ip = BUF_INIT(64);
+    if (!is_noted(a))
+        return;
+    if (!str_empty(failure)) {
+        if (at)
+            address_render(at, &ip);
+        n.failure = (struct tls_report_failure){
+            .type = failure, .mx = host, .receiving_ip = buf_str(&ip), .reason = reason};
+    }
+    notes_add(a->report, a->arena, &n);
+}
+
 /* ---- how safely ---- */
 
 /* False: the host is not to be used; the fault says why. */
 static bool plan_opportunistic(struct attempt *a, str host, uint16_t port,
                                const struct mx_addresses *at, struct plan *p) WAITS
 {
-    *p = (struct plan){.level = LEVEL_MAY};
+    *p = (struct plan){.level = LEVEL_MAY, .note = notes_of_none()};
+    if (a->job->envelope->tls_report)
+        return true; /* RFC 8460 3: reports go out however TLS fails */
     if (a->config.dane && a->mx_secure && at->secure) {
         p->dane = dane_find(&a->agent->dns, host, at->canonical, port, a->arena);
         if (p->dane.status == DANE_FAILED) {
+            p->note = notes_of_dane(&p->dane, a->arena);
+            note(a, &p->note, STR("dnssec-invalid"), host, NULL, STR_NONE);
             fault(a, RELAY_TEMPORARY, "4.7.5",
                   arena_fmt(a->arena, "The TLSA records of %.*s cannot be looked up or are forged",
                             STR_ARG(host)));
@@ -138,18 +172,30 @@ static bool plan_opportunistic(struct attempt *a, str host, uint16_t port,
             bool verify = p->dane.status == DANE_VERIFY;
             p->level = verify ? LEVEL_DANE : LEVEL_ENCRYPT;
             p->by = verify ? "DANE" : NULL;
+            p->note = notes_of_dane(&p->dane, a->arena);
             return true; /* RFC 8461 2: DANE goes before MTA-STS */
         }
     }
-    if (a->sts.mode != MTA_STS_ENFORCE)
+    if (a->sts.mode == MTA_STS_NONE)
         return true;
-    if (!mta_sts_mx_matches(&a->sts, host)) {
+    bool testing = a->sts.mode == MTA_STS_TESTING;
+    p->note = notes_of_sts(&a->sts, a->arena);
+    bool matches = mta_sts_mx_matches(&a->sts, host);
+    if (!matches)
+        note(a, &p->note, STR("validation-failure"), host, NULL, STR("not named by the policy"));
+    if (!matches && testing) {
+        p->note = notes_of_none(); /* what follows is not the policy's any more */
+        return true;
+    }
+    if (!matches) {
         fault(a, RELAY_TEMPORARY, "4.7.5",
               arena_fmt(a->arena, "The MTA-STS policy of %.*s does not name %.*s",
                         STR_ARG(a->job->domain), STR_ARG(host)));
         return false;
     }
-    *p = (struct plan){.level = LEVEL_VERIFY, .by = "MTA-STS"};
+    p->level = LEVEL_VERIFY;
+    p->by = "MTA-STS";
+    p->testing = testing;
     return true;
 }
 
@@ -239,8 +285,14 @@ static enum err greet(struct attempt *a, struct hop *h, struct smtp_client *c, s
     bool offered = smtp_client_ehlo(c)->ext & SMTP_EXT_STARTTLS;
     bool wanted =
         h->plan->level > LEVEL_MAY || (h->plan->level == LEVEL_MAY && offered && !h->plain);
+    if (!wanted && !h->plain)
+        note(a, &h->plan->note, STR("starttls-not-supported"), h->host,
+             stream_peer(smtp_client_stream(c)), STR_NONE);
     if (wanted && !route->implicit_tls) {
         e = start_tls(a, h, c, NULL);
+        note(a, &h->plan->note, e == ERR_OK ? STR_NONE : notes_failure(smtp_client_stream(c), e),
+             h->host, stream_peer(smtp_client_stream(c)),
+             e == ERR_OK ? STR_NONE : str_c(err_text(e)));
         if (e != ERR_OK) {
             fault_said(a, c, e, "4.7.5",
                        e == ERR_UNSUPPORTED ? "STARTTLS is not offered; TLS" : "TLS", who);
@@ -350,6 +402,12 @@ static void use_host(struct attempt *a, struct hop *h) WAITS
             return;
     }
     enum err e = open_client(a, h, &c);
+    struct plan without = {.level = LEVEL_MAY, .note = notes_of_none()};
+    if ((e == ERR_TLS || e == ERR_DENIED) && h->plan->testing) {
+        h->plan = &without;
+        h->key = key_of(a, h);
+        e = open_client(a, h, &c);
+    }
     if (e == ERR_TLS && h->plan->level == LEVEL_MAY && !a->job->route.implicit_tls) {
         h->plain = true; /* RFC 7435: some protection or none, but mail */
         e = open_client(a, h, &c);
@@ -424,7 +482,10 @@ static void try_mx(struct attempt *a) WAITS
         return;
     a->mx_secure = route.secure;
     if (a->config.mta_sts && a->job->route.tls == RELAY_TLS_OPPORTUNISTIC)
-        a->sts = sts_find(a->agent->sts, &fetch, domain, a->arena);
+        a->sts = sts_find(a->agent->sts, &fetch, domain, a->arena, &a->sts_fetched);
+    if (a->sts_fetched != ERR_OK)
+        note(a, &(struct report_tls_note){.policy_type = STR("sts")},
+             notes_sts_failure(a->sts_fetched), STR_NONE, NULL, str_c(err_text(a->sts_fetched)));
     for (size_t i = 0; i < route.count && i < a->config.hosts_max && !all_decided(a); i++) {
         if (fiber_canceled())
             break;

@@ -12,6 +12,7 @@ struct entry {
     str body; /* its text; empty: none is held */
     uint64_t until_ms;
     str failed_id; /* what could not be fetched, not tried again before … */
+    enum err failed;
     uint64_t retry_ms;
     struct arena arena;
 };
@@ -127,19 +128,23 @@ static struct mta_sts_policy held(const struct entry *e, struct arena *arena)
 }
 
 struct mta_sts_policy sts_find(struct sts *s, const struct fetch_options *o, str domain,
-                               struct arena *arena)
+                               struct arena *arena, enum err *fetched_as)
 {
     str id = STR_NONE;
+    *fetched_as = ERR_OK;
     bool published = find_id(o->dns, domain, arena, &id);
     const struct entry *e = map_get(&s->domains, domain);
     /* RFC 8461 5.1: without an answer the held policy stays in force. */
     bool known = e && !str_empty(e->body) && str_eq(e->id, id) && e->until_ms > clock_mono_ms();
     bool pause = e && str_eq(e->failed_id, id) && e->retry_ms > clock_mono_ms();
+    if (published && !known && pause)
+        *fetched_as = e->failed;
     if (!published || known || pause)
         return held(e, arena);
     struct relay_fetched fetched;
     struct mta_sts_policy policy;
     enum err result = fetch_policy(o, domain, arena, &fetched, &policy);
+    *fetched_as = result;
     struct entry *fresh;
     if (result == ERR_OK) {
         uint64_t age_s = MIN(policy.max_age_s, (uint64_t)STS_AGE_MAX_S);
@@ -150,6 +155,8 @@ struct mta_sts_policy sts_find(struct sts *s, const struct fetch_options *o, str
         fresh =
             e ? entry_new(e->id, e->body, e->until_ms, id) : entry_new(STR_NONE, STR_NONE, 0, id);
     }
+    if (fresh)
+        fresh->failed = result;
     if (fresh)
         keep(s, domain, fresh);
     return result == ERR_OK ? policy : held(map_get(&s->domains, domain), arena);

@@ -18,8 +18,9 @@
 struct sts;
 enum err sts_open(struct sts **out) MUST;
 void sts_close(struct sts *s);
-/* The policy in force for the domain; MTA_STS_NONE when there is none. In the arena. */
+/* The policy in force for the domain; MTA_STS_NONE when there is none. In the arena. *fetched: why
+ * the policy that is published could not be had; ERR_OK: it is there, or none is published. */
 struct mta_sts_policy sts_find(struct sts *s, const struct fetch_options *o, str domain,
-                               struct arena *arena) WAITS;
+                               struct arena *arena, enum err *fetched) WAITS;
 
 #endif

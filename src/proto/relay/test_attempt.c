@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/num.h"
+#include "core/report_note.h"
 #include "net/stream.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -646,6 +647,15 @@ static enum err dane_query(void *ctx, str name, enum dns_type type, struct arena
     return fake_query(ctx, type == DNS_TLSA ? STR("tlsa") : name, type, arena, out);
 }
 
+/* What goes into a TLS report of this attempt. */
+static void noted(const char *policy, const char *failure)
+{
+    struct report_tls_note n;
+    assert_int_equal(world.report.nnotes, 1);
+    OK(report_tls_take(world.report.notes[0], &world.arena, &n));
+    assert_true(str_eq(n.policy_type, str_c(policy)) && str_eq(n.failure.type, str_c(failure)));
+}
+
 static void test_tls_where_it_is_offered(void **state)
 {
     usual_dns(false);
@@ -653,6 +663,7 @@ static void test_tls_where_it_is_offered(void **state)
     run();
     expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
     assert_true(str_eq(world.report.tls, STR("TLSv1.3 not verified")));
+    noted("no-policy-found", "");
 }
 
 static void test_tls_that_fails_is_done_without_where_it_is_only_offered(void **state)
@@ -665,6 +676,7 @@ static void test_tls_that_fails_is_done_without_where_it_is_only_offered(void **
     run();
     expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
     assert_true(str_empty(world.report.tls));
+    noted("no-policy-found", "validation-failure");
 }
 
 /* rule: wire-2 */
@@ -692,6 +704,7 @@ static void test_routes_that_demand_tls(void **state)
     run();
     expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
     assert_true(str_eq(world.report.tls, STR("TLSv1.3 verified by name")));
+    assert_int_equal(world.report.nnotes, 0); /* the policy is ours */
     reset(NULL);
     world.route = (struct relay_route){
         .kind = RELAY_HOST, .host = STR("[127.0.0.1]"), .tls = RELAY_TLS_VERIFY};
@@ -710,6 +723,7 @@ static void test_dane_right(void **state)
     with_dane();
     expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
     assert_true(str_eq(world.report.tls, STR("TLSv1.3 verified by DANE")));
+    noted("tlsa", "");
 }
 
 static void test_dane_wrong(void **state)
@@ -721,6 +735,7 @@ static void test_dane_wrong(void **state)
     with_dane();
     expect(0, RELAY_TEMPORARY, 0, "4.7.5");
     assert_int_equal(world.connections, 1); /* never without TLS */
+    noted("tlsa", "validation-failure");
 }
 
 static void test_dane_and_no_tls_offered(void **state)
@@ -730,6 +745,7 @@ static void test_dane_and_no_tls_offered(void **state)
     SCRIPT(0, PLAIN, "<QUIT");
     with_dane();
     expect(0, RELAY_TEMPORARY, 0, "4.7.5");
+    noted("tlsa", "starttls-not-supported");
 }
 
 static void test_dane_forged(void **state)
@@ -740,6 +756,7 @@ static void test_dane_forged(void **state)
     with_dane();
     expect(0, RELAY_TEMPORARY, 0, "4.7.5");
     assert_int_equal(world.connections, 0);
+    noted("tlsa", "dnssec-invalid");
 }
 
 static void test_dane_unusable_records_still_encrypt(void **state)

@@ -234,6 +234,7 @@ static enum err hand_over(struct smtp *x, enum err *results)
     TRY(from_check(x, &head));
     TRY(smtp_judge(x, &trace)); /* our results stand above our Received (RFC 8601 5) */
     TRY(smtp_scan(x, &content, &trace));
+    smtp_report(x, content);
     int64_t now = clock_wall_s();
     trace_received(x, now, &trace);
     trace_missing(x, &head, now, &trace);

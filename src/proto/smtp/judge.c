@@ -188,6 +188,8 @@ enum err smtp_judge(struct smtp *x, struct buf *trace)
     /* Rule accept-5: no report ever goes to a sender that is not who he says. */
     x->t.sender_failed = !v.dmarc_pass && (v.spf_fail || v.disposition != MAIL_ACCEPT);
     enum mail_disposition d = disposition_of(x, &v);
+    x->t.author = v.author_domain;
+    x->t.author_verified = v.dmarc_pass;
     LOG_INFO("smtp", "judged id=%s author=%.*s dmarc=%s disposition=%u%s", x->t.id,
              STR_ARG(v.author_domain), v.dmarc_pass ? "pass" : "no", d,
              v.temporary ? " temporary" : "");
@@ -197,7 +199,9 @@ enum err smtp_judge(struct smtp *x, struct buf *trace)
         x->t.refusal = STR("DNS does not answer, try again later");
         return ERR_UNAVAILABLE;
     }
-    TRY(apply(x, &v, d));
+    enum err e = apply(x, &v, d);
+    smtp_observe(x, &v, e != ERR_OK);
+    TRY(e);
     buf_add(trace, v.field);
     return ERR_OK;
 }

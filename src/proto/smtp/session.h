@@ -38,7 +38,10 @@ struct smtp_transaction {
     struct mail_auth *auth; /* judges the message while it arrives; or NULL */
     struct authres_filter filter;
     bool filtering;
-    int refusal_code; /* set: this is answered instead of the error's own text */
+    str observation; /* of the judge, for a report; told when the message is known not to be one */
+    str author;      /* domain of From, as judged; empty: unknown */
+    bool author_verified; /* DMARC passed */
+    int refusal_code;     /* set: this is answered instead of the error's own text */
     const char *refusal_status;
     str refusal;
     char id[SMTP_ID_MAX];
@@ -115,5 +118,12 @@ void smtp_judge_free(struct smtp *x) WAITS;
 /* scan.c: what the scanner says: appends to the trace, may change *content (which stays that of the
  * spool), mark recipients for Junk, or an error with the refusal set. */
 enum err smtp_scan(struct smtp *x, str *content, struct buf *trace) WAITS MUST;
+
+/* report.c: what is judged is noted for reports to others, and reports of others are read. */
+/* v: NULL or a verdict with `seen`; refused: the message is. Fills in the observation. */
+void smtp_observe(struct smtp *x, const struct mail_auth_verdict *v, bool refused);
+/* Reads a report of others, if the message is one, and tells the house what there is to count. A
+ * report that cannot be read is mail like any other. */
+void smtp_report(struct smtp *x, str content) WAITS;
 
 #endif

@@ -67,6 +67,8 @@ struct smtp_policy {
     size_t nblocklist_exempt;
     uint64_t blocklist_deadline_ms;
     bool blocklist_tags; /* listed sources go to Junk; else they are refused */
+    bool observe;        /* what is judged is counted for DMARC reports */
+    str report_mailbox;  /* local part of the address that reports about us come to; empty: none */
 };
 
 struct smtp_config {
