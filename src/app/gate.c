@@ -357,7 +357,7 @@ static enum err take_certificates(struct gate *g, int fd)
     TRY(certificates_unpack(fd, &arena, certs, CERTIFICATES_MAX, &n));
     enum err e = ERR_OK;
     if (n > 0)
-        e = g->tls ? tls_server_reload(g->tls, certs, n) : tls_server_open(certs, n, &g->tls);
+        e = g->tls ? tls_server_reload(g->tls, certs, n) : tls_server_open(certs, n, NULL, &g->tls);
     for (size_t i = 0; i < n; i++)
         explicit_bzero((char *)(uintptr_t)certs[i].key_pem.data, certs[i].key_pem.len);
     return e;

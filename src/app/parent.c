@@ -299,7 +299,7 @@ static enum err reload_tls(struct server *s, const struct config *next,
 {
     if (n == 0)
         return ERR_OK;
-    enum err e = s->tls ? tls_server_reload(s->tls, certs, n) : tls_server_open(certs, n, &s->tls);
+    enum err e = s->tls ? tls_server_reload(s->tls, certs, n) : tls_server_open(certs, n, NULL, &s->tls);
     if (e != ERR_OK)
         server_name_bad_certificate(next, certs, n, text);
     return e;

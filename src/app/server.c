@@ -70,7 +70,7 @@ void server_name_bad_certificate(const struct config *c, const struct tls_certif
 {
     for (size_t i = 0; i < n; i++) {
         struct tls_server *alone;
-        enum err e = tls_server_open(&certs[i], 1, &alone);
+        enum err e = tls_server_open(&certs[i], 1, NULL, &alone);
         if (e == ERR_OK) {
             tls_server_close(alone);
             continue;
@@ -93,7 +93,7 @@ static enum err open_tls(struct server *s, struct buf *error)
     TRY(server_certificates(&s->config, &arena, certs, CERTIFICATES_MAX, &n, error));
     if (n == 0)
         return ERR_OK;
-    enum err e = tls_server_open(certs, n, &s->tls);
+    enum err e = tls_server_open(certs, n, NULL, &s->tls);
     if (e != ERR_OK)
         server_name_bad_certificate(&s->config, certs, n, error);
     for (size_t i = 0; i < n; i++)

@@ -259,7 +259,7 @@ static void over_tls(void (*test)(struct talk *t))
     fiber_group_init(&group);
     talk_open(&t, false);
     t.test = test;
-    OK(tls_server_open(&cert, 1, &t.tls_server));
+    OK(tls_server_open(&cert, 1, NULL, &t.tls_server));
     OK(tls_client_open(TLS_VERIFY_NAME, buf_str(&pem[0]), &t.tls_client));
     OK(fiber_start(&group, "server", handshake_server, &t));
     OK(fiber_start(&group, "client", handshake_client, &t));

@@ -52,7 +52,7 @@ static int setup(void **state)
     struct tls_certificate certs[] = {pki_certificate(&pki, PKI_A_EC),
                                       pki_certificate(&pki, PKI_A_RSA),
                                       pki_certificate(&pki, PKI_B_EC)};
-    OK(tls_server_open(certs, ARRAY_LEN(certs), &server));
+    OK(tls_server_open(certs, ARRAY_LEN(certs), NULL, &server));
     OK(tls_client_open(TLS_VERIFY_NAME, buf_str(&pki.ca), &client));
     return 0;
 }
@@ -360,7 +360,7 @@ static void client_certificate_main(void *arg)
     struct tls_server *kept_server = server;
     struct stream_tls_info info;
     struct tls_certificate own = pki_certificate(&pki, PKI_A_EC);
-    OK(tls_server_open(&own, 1, &server));
+    OK(tls_server_open(&own, 1, NULL, &server));
     bool ours = *(bool *)arg;
     BUF_AUTO struct buf ca = BUF_INIT(65536), ca_key = BUF_INIT(65536);
     OK(tls_make_ca(STR("Another"), &ca, &ca_key));
@@ -529,7 +529,7 @@ static void test_made_certificates(void **state)
     assert_int_equal(tls_certificate_expiry(STR("nonsense"), &expiry), ERR_INVALID);
     struct tls_server *s;
     struct tls_certificate junk = {STR("junk"), STR("junk")};
-    assert_int_equal(tls_server_open(&junk, 1, &s), ERR_INVALID);
+    assert_int_equal(tls_server_open(&junk, 1, NULL, &s), ERR_INVALID);
     assert_null(s);
     struct tls_client *c;
     assert_int_equal(tls_client_open(TLS_VERIFY_NAME, STR("junk"), &c), ERR_INVALID);

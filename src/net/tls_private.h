@@ -6,6 +6,7 @@
 #define NET_TLS_PRIVATE_H
 
 #include <openssl/types.h>
+#include <openssl/x509v3.h>
 
 #include "net/tls.h"
 
@@ -27,6 +28,27 @@ enum err tls_client_prepare_dane(SSL *ssl, const struct tls_expect *expect) MUST
 enum err tls_end_point(SSL *ssl, struct buf *out) MUST;
 
 void stream_tls_init(void);
+
+/* tls_keys.c: a certificate with its key, here or at the signer. */
+struct tls_pair {
+    X509 *leaf;
+    STACK_OF(X509) * chain;
+    EVP_PKEY *key;
+    GENERAL_NAMES *names;
+};
+/* False: no certificate, no key, or they do not belong together. Also then to be freed. */
+bool tls_pair_parse(const struct tls_certificate *in, const struct tls_signer *signer,
+                    struct tls_pair *out);
+void tls_pair_free(struct tls_pair *p);
+bool tls_key_id(X509 *leaf, uint8_t out[TLS_KEY_ID_BYTES]);
+/* The code of RFC 8446 4.2.3; digest: the library's name, empty: the key has its own. 0: there is
+ * none. */
+uint16_t tls_scheme_find(int key, const char *digest, bool pss);
+
+/* tls_remote.c: the leaf's key, whose private half is the signer. NULL: of no kind that we know. */
+void tls_remote_init(void);
+EVP_PKEY *tls_remote_key(X509 *leaf, const struct tls_signer *signer);
+
 /* tls_tickets.c */
 struct tls_tickets;
 struct tls_tickets *tls_tickets_new(void);
