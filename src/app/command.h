@@ -23,6 +23,7 @@ struct admin {
     struct accounts *accounts;   /* of the calling thread */
     struct house_process *house; /* NULL: no server runs, the store is opened alone */
     const struct config *config;
+    const struct hasher *hasher; /* of passwords; of the calling thread */
 };
 
 enum command_where { COMMAND_LOCAL, COMMAND_STORE, COMMAND_SERVER };

@@ -122,6 +122,7 @@ static enum err gate_link_start(struct house_gate *g, int fd)
 struct attach {
     struct house_gate *gate;
     struct relay_peer *relay;
+    struct keys_peer *keys;
     int fd;
     enum err result;
 };
@@ -171,6 +172,25 @@ static enum err on_attach_relay(void *ctx, struct ipc_house_attach_relay_args *a
     struct attach attach = {.relay = &t->relay, .fd = a->link};
     a->link = -1;
     house_run_on(t, attach_relay_here, &attach);
+    return attach.result;
+}
+
+static void attach_keys_here(void *arg)
+{
+    struct attach *a = arg;
+    a->result = keys_peer_attach(a->keys, a->fd);
+}
+
+static enum err on_attach_keys(void *ctx, struct ipc_house_attach_keys_args *a, struct arena *arena,
+                               struct ipc_house_attach_keys_results *r) WAITS
+{
+    struct house_process *h = ctx;
+    if (a->index >= h->nthreads)
+        return ERR_INVALID;
+    struct house_thread *t = &h->threads[a->index];
+    struct attach attach = {.keys = &t->keys, .fd = a->link};
+    a->link = -1;
+    house_run_on(t, attach_keys_here, &attach);
     return attach.result;
 }
 
@@ -296,13 +316,14 @@ static enum err thread_open(struct house_thread *t)
     TRY(loop_open(&t->loop, &(struct loop_options){.name = t->name}));
     fiber_group_init(&t->group);
     relay_peer_init(&t->relay, &t->group);
+    keys_peer_init(&t->keys, &t->group);
     TRY(accounts_open(
         &(struct accounts_options){
             .store = h->store, .quota_ctx = t, .quota = quota_of, .quota_changed = quota_changed},
         &t->accounts));
     TRY(search_indexer_start(t->accounts, &t->indexer));
     struct auth_policy policy = auth_policy_of(c);
-    TRY(auth_open(&h->directory, &policy, &t->local.auth));
+    TRY(auth_open(&h->directory, &policy, &t->keys.hasher, &t->local.auth));
     t->deliver = (struct deliver_ctx){
         .accounts = t->accounts, .directory = &h->directory, .host_name = h->host_name};
     t->local.directory = h->directory;
@@ -437,6 +458,7 @@ static const struct ipc_service from_parent = {
     .role = IPC_ROLE_HOUSE,
     .house_attach = on_attach,
     .house_attach_relay = on_attach_relay,
+    .house_attach_keys = on_attach_keys,
     .house_reload = on_reload,
     .house_stop = on_stop,
 };

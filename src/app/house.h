@@ -7,6 +7,7 @@
 #define APP_HOUSE_H
 
 #include "app/house_calls.h"
+#include "app/keys_peer.h"
 #include "app/relay_peer.h"
 #include "app/roles.h"
 #include "core/house_local.h"
@@ -61,6 +62,7 @@ struct house_thread {
     struct house_gate *gates;     /* one per gate */
     struct queue_schedule *queue; /* NULL before it runs; house_queue.c */
     struct relay_peer relay;      /* its table is what goes out from this thread */
+    struct keys_peer keys;        /* its hasher is where passwords of this thread are hashed */
     struct quota_slot quotas[QUOTA_CACHE_SLOTS];
     _Atomic size_t sessions;
     enum err opened;

@@ -62,7 +62,7 @@ static void talk_open(struct talk *t, bool secure)
     people_password(&t->p, id, CREDENTIAL_NEW, PROTOCOL_IMAP, 0, "phone");
     t->local.directory = t->p.d;
     struct auth_policy policy = {100000, 100000, 60000, 60000};
-    OK(auth_open(&t->local.directory, &policy, &t->local.auth));
+    OK(auth_open(&t->local.directory, &policy, &hasher_here, &t->local.auth));
     house_local_table(&t->local, &t->house);
     OK(sock_pair(fds));
     OK(stream_open(fds[0], &t->server));

@@ -50,8 +50,7 @@ static void test_what_servers_sign(void **state)
 static void test_nothing_else(void **state)
 {
     assert_int_equal(tls_signed_kind(STR_NONE), TLS_SIGNED_NOTHING);
-    assert_int_equal(tls_signed_kind(STR("a digest of 32 bytes, of whatever")),
-                     TLS_SIGNED_NOTHING);
+    assert_int_equal(tls_signed_kind(STR("a digest of 32 bytes, of whatever")), TLS_SIGNED_NOTHING);
     assert_int_equal(verify_with(63, context, 33), TLS_SIGNED_NOTHING);
     assert_int_equal(verify_with(64, context, 64), TLS_SIGNED_NOTHING);
     assert_int_equal(verify_with(64, context, 0), TLS_SIGNED_NOTHING);

@@ -291,10 +291,8 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_kind_of_key),
-        cmocka_unit_test(test_many_wait_at_once),
-        cmocka_unit_test(test_no_signature_no_session),
-        cmocka_unit_test(test_what_is_no_pair),
+        cmocka_unit_test(test_every_kind_of_key),        cmocka_unit_test(test_many_wait_at_once),
+        cmocka_unit_test(test_no_signature_no_session),  cmocka_unit_test(test_what_is_no_pair),
         cmocka_unit_test(test_signs_by_the_scheme_only),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

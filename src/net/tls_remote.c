@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A private key that is elsewhere: an OpenSSL provider with three kinds of key (RSA, EC, Ed25519)
- * whose private half is a `struct tls_signer`. libssl asks such a key for a signature over the whole
- * content, the signer's answer comes back while the handshake's fiber waits inside of the call
- * (docs/decisions/007-keys.md). The provider lives in a library context of its own, so that nobody
- * else's look-up of "RSA" finds it.
+ * whose private half is a `struct tls_signer`. libssl asks such a key for a signature over the
+ * whole content, the signer's answer comes back while the handshake's fiber waits inside of the
+ * call (docs/decisions/007-keys.md). The provider lives in a library context of its own, so that
+ * nobody else's look-up of "RSA" finds it.
  *
  * tidy: allow alloc because keys live and die one by one
  */
@@ -156,8 +156,7 @@ static bool is_digest_long(const OSSL_PARAM *p)
 {
     int number;
     if (p->data_type == OSSL_PARAM_UTF8_STRING)
-        return str_eq_nocase(str_of(p->data, p->data_size),
-                             STR(OSSL_PKEY_RSA_PSS_SALT_LEN_DIGEST));
+        return str_eq_nocase(str_of(p->data, p->data_size), STR(OSSL_PKEY_RSA_PSS_SALT_LEN_DIGEST));
     return OSSL_PARAM_get_int(p, &number) == 1 && number == RSA_PSS_SALTLEN_DIGEST;
 }
 
