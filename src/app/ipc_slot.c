@@ -23,6 +23,7 @@ static enum err slot_start(struct ipc_slot *s, int fd)
         .name = s->name, .service = s->service, .ctx = s->ctx, .ended = slot_ended};
     TRY(ipc_link_start(&s->link, fd, s->group));
     s->running = true;
+    s->starts++;
     event_signal(&s->came_up);
     return ERR_OK;
 }

@@ -15,8 +15,9 @@ struct ipc_slot {
     void *ctx;
     struct fiber_group *group;
     struct event came_up;
-    bool running; /* until the link's `ended` */
-    int next_fd;  /* a newer link; or -1 */
+    uint32_t starts; /* links so far: tells a call whether its link was replaced */
+    bool running;    /* until the link's `ended` */
+    int next_fd;     /* a newer link; or -1 */
 };
 void ipc_slot_init(struct ipc_slot *s, const char *name, const struct ipc_service *service,
                    void *ctx, struct fiber_group *group);

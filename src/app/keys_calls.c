@@ -111,6 +111,7 @@ static enum err room_enter(struct hash_room *r, uint32_t kib) WAITS
     r->waiting--;
     TRY(e);
     r->running++;
+    r->most_running = MAX(r->most_running, r->running);
     r->memory_kib += kib;
     return ERR_OK;
 }
@@ -135,7 +136,7 @@ static enum err serve_password_verify(void *ctx, struct ipc_password_verify_args
     enum err e = room_enter(&c->state->room, kib);
     if (e == ERR_LIMIT) {
         LOG_ERROR("keys", "a stored hash wants more memory than all may have kib=%u", kib);
-        return ERR_UNAVAILABLE;
+        return ERR_NOMEM;
     }
     TRY(e);
     e = password_verify(a->password, a->stored);

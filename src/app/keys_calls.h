@@ -11,11 +11,12 @@
 #include "net/limit.h"
 #include "net/tls_keys.h"
 
-#define SIGNS_PER_S_MAX 10000       /* of one gate; a processor makes fewer handshakes */
-#define SIGNS_SLOW_MAX 256          /* RSA, under way at the same time; more are refused as busy */
-#define HASHES_WAITING_MAX 256      /* more are refused as busy */
-#define HASH_MEMORY_KIB_MAX 262144u /* of all hashes at one time; one that wants more is refused   \
-                                     */
+#define SIGNS_PER_S_MAX 10000  /* of one gate; a processor makes fewer handshakes */
+#define SIGNS_SLOW_MAX 256     /* RSA, under way at the same time; more are refused as busy */
+#define HASHES_WAITING_MAX 256 /* more are refused as busy */
+#define HASH_MEMORY_KIB_MAX                                                                        \
+    262144u /* of all hashes at one time; one that wants more is refused                           \
+             */
 #define HASH_PASSES_MAX 64
 
 /* Keys at one time. A set that was replaced serves handshakes under way until it is retired. */
@@ -28,6 +29,7 @@ void key_set_drop(struct key_set *s); /* NULL is fine */
 /* Hashes under way. */
 struct hash_room {
     uint32_t running, running_max, waiting;
+    uint32_t most_running; /* ever */
     uint32_t memory_kib;
     struct event freed;
 };

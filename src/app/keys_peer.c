@@ -7,6 +7,23 @@
 #define SIGN_MS 8000 /* of a handshake, whatever happens meanwhile */
 #define HASH_ARENA 16384
 
+/* The link for the next try of a call: the first, or when the one before went down under it. */
+struct tries {
+    int done;
+    uint32_t starts;
+};
+
+static struct ipc_link *next_try(struct keys_peer *p, struct tries *t, enum err e) WAITS
+{
+    bool went_down = !p->slot.link.up || p->slot.starts != t->starts;
+    if (t->done == KEYS_TRIES || (t->done > 0 && (e != ERR_UNAVAILABLE || !went_down)))
+        return NULL;
+    t->done++;
+    struct ipc_link *link = ipc_slot_up(&p->slot, KEYS_WAIT_MS);
+    t->starts = p->slot.starts;
+    return link;
+}
+
 static enum err peer_sign(void *ctx, const uint8_t key[TLS_KEY_ID_BYTES], uint16_t scheme,
                           str content, struct buf *signature) WAITS
 {
@@ -14,14 +31,11 @@ static enum err peer_sign(void *ctx, const uint8_t key[TLS_KEY_ID_BYTES], uint16
     ARENA_AUTO struct arena arena = ARENA_INIT(SIGN_ARENA);
     struct ipc_tls_sign_args args = {str_of(key, TLS_KEY_ID_BYTES), scheme, content};
     struct ipc_tls_sign_results r;
+    struct tries tries = {0};
     enum err e = ERR_UNAVAILABLE;
     DEADLINE_SCOPE(SIGN_MS);
-    for (int i = 0; i < KEYS_TRIES && e == ERR_UNAVAILABLE; i++) {
-        struct ipc_link *link = ipc_slot_up(&p->slot, KEYS_WAIT_MS);
-        if (!link)
-            break;
+    for (struct ipc_link *link; (link = next_try(p, &tries, e));)
         e = ipc_tls_sign(link, &args, &arena, &r);
-    }
     TRY(e);
     buf_add(signature, r.signature);
     return buf_ok(signature) ? ERR_OK : ERR_LIMIT;
@@ -32,13 +46,10 @@ static enum err peer_verify(void *ctx, str prepared, str encoded) WAITS
     struct keys_peer *p = ctx;
     struct ipc_password_verify_args args = {prepared, encoded};
     struct ipc_password_verify_results r;
+    struct tries tries = {0};
     enum err e = ERR_UNAVAILABLE;
-    for (int i = 0; i < KEYS_TRIES && e == ERR_UNAVAILABLE; i++) {
-        struct ipc_link *link = ipc_slot_up(&p->slot, KEYS_WAIT_MS);
-        if (!link)
-            break;
+    for (struct ipc_link *link; (link = next_try(p, &tries, e));)
         e = ipc_password_verify(link, &args, NULL, &r);
-    }
     return e;
 }
 
@@ -67,13 +78,10 @@ static enum err peer_hash(void *ctx, str prepared, struct password_cost cost, st
         .salt = str_of(out->scram.salt, sizeof(out->scram.salt)),
         .iterations = out->scram.iterations,
     };
+    struct tries tries = {0};
     enum err e = ERR_UNAVAILABLE;
-    for (int i = 0; i < KEYS_TRIES && e == ERR_UNAVAILABLE; i++) {
-        struct ipc_link *link = ipc_slot_up(&p->slot, KEYS_WAIT_MS);
-        if (!link)
-            break;
+    for (struct ipc_link *link; (link = next_try(p, &tries, e));)
         e = hash_once(link, &args, a, out);
-    }
     return e;
 }
 
