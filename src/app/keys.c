@@ -169,8 +169,9 @@ int keys_main(struct server *s, int control)
     if (!p)
         return 1;
     *p = (struct keys_process){.server = s, .arena = arena};
-    proc_hide_memory();
     enum err e = role_enter(ROLE_KEYS, s);
+    if (e == ERR_OK)
+        e = proc_hide_memory(); /* a change of user shows it again on some systems */
     if (e == ERR_OK)
         e = loop_open(&p->loop, &(struct loop_options){.name = "keys"});
     if (e == ERR_OK)

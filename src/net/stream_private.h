@@ -35,7 +35,7 @@ struct stream {
     bool bulk;     /* a read filled its room: take more the next time */
     bool writing;  /* a fiber is in send: another one must not flush */
     bool tls_open; /* handshake done, nothing fatal since: close_notify may be sent */
-    bool holding; /* a handshake of ours as the server: what it writes is held */
+    bool holding;  /* a handshake of ours as the server: what it writes is held */
     bool write_ended;
 };
 

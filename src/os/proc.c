@@ -135,7 +135,7 @@ enum err proc_await(int pid, uint64_t deadline_ms)
     return e;
 }
 
-void proc_hide_memory(void) { prctl(PR_SET_DUMPABLE, 0); }
+enum err proc_hide_memory(void) { return prctl(PR_SET_DUMPABLE, 0) == 0 ? ERR_OK : ERR_IO; }
 
 void proc_kill(int pid, int signal)
 {

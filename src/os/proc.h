@@ -25,8 +25,9 @@ bool proc_reap(struct proc_exit *out); /* one ended child; false when none */
 /* Waits until this child has ended, and takes it away. At the deadline it is killed. ERR_TIMEOUT,
  * ERR_CANCELED. */
 enum err proc_await(int pid, uint64_t deadline_ms) WAITS MUST;
-/* This process's memory never becomes a core file, and nobody but root looks into it. */
-void proc_hide_memory(void);
+/* This process's memory never becomes a core file, and nobody but root looks into it. After
+ * sandbox_enter. ERR_IO. */
+enum err proc_hide_memory(void) MUST;
 void proc_kill(int pid, int signal);    /* pid > 0 */
 void proc_set_title(const char *title); /* for ps and top; cut after 15 bytes */
 /* Closes every descriptor above standard error but these: a role starts with what it was given.
