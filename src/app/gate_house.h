@@ -7,17 +7,14 @@
 #ifndef APP_GATE_HOUSE_H
 #define APP_GATE_HOUSE_H
 
-#include "app/ipc.h"
+#include "app/ipc_slot.h"
 #include "core/house.h"
 
 #define HOUSE_WAIT_MS 1000
 #define HOUSE_THREADS_MAX 64
 
 struct gate_house_peer {
-    struct ipc_link link;
-    struct gate_house *owner;
-    bool running; /* until the link's `ended` */
-    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
+    struct ipc_slot slot;
     char name[24];
 };
 struct gate_house {
@@ -27,8 +24,6 @@ struct gate_house {
     uint32_t turn;
     uint32_t delivering; /* deliver calls in flight */
     struct event delivered;
-    struct event came_up;
-    struct fiber_group *group;
 };
 
 /* peers: npeers structs, zeroed, the caller's, for as long as the group runs. */

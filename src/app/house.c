@@ -96,29 +96,6 @@ void house_run_on(struct house_thread *t, void (*fn)(void *arg), void *arg)
 
 /* ---- links to gates ---- */
 
-static enum err gate_link_start(struct house_gate *g, int fd);
-
-static void gate_link_ended(struct ipc_link *l)
-{
-    struct house_gate *g = container_of(l, struct house_gate, link);
-    g->running = false;
-    int fd = g->next_fd;
-    g->next_fd = -1;
-    if (fd >= 0 && gate_link_start(g, fd) != ERR_OK)
-        LOG_ERROR("house", "no link to a gate link=%s", g->name);
-}
-
-static enum err gate_link_start(struct house_gate *g, int fd)
-{
-    g->link = (struct ipc_link){.name = g->name,
-                                .service = &house_calls_for_gates,
-                                .ctx = &g->caller,
-                                .ended = gate_link_ended};
-    enum err e = ipc_link_start(&g->link, fd, &g->thread->group);
-    g->running = e == ERR_OK;
-    return e;
-}
-
 struct attach {
     struct house_gate *gate;
     struct relay_peer *relay;
@@ -130,14 +107,7 @@ struct attach {
 static void attach_here(void *arg)
 {
     struct attach *a = arg;
-    struct house_gate *g = a->gate;
-    if (!g->running) {
-        a->result = gate_link_start(g, a->fd);
-        return;
-    }
-    file_close(&g->next_fd);
-    g->next_fd = a->fd;
-    ipc_link_stop(&g->link);
+    a->result = ipc_slot_attach(&a->gate->slot, a->fd);
 }
 
 static enum err on_attach(void *ctx, struct ipc_house_attach_args *a, struct arena *arena,
@@ -372,10 +342,10 @@ static enum err threads_open(struct house_process *h)
             return ERR_NOMEM;
         for (uint32_t g = 0; g < h->server->ngates; g++) {
             struct house_gate *gate = &t->gates[g];
-            gate->thread = t;
-            gate->next_fd = -1;
             gate->caller = (struct gate_caller){&t->table, &h->grants[g], i, g};
             snprintf(gate->name, sizeof(gate->name), "gate.%u/%u", g, i);
+            ipc_slot_init(&gate->slot, gate->name, &house_calls_for_gates, &gate->caller,
+                          &t->group);
         }
         TRY(i == 0 ? thread_open(t) : thread_start(t));
     }

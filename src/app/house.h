@@ -40,12 +40,9 @@ struct house_process;
 struct queue_schedule;
 /* The house's end of a link to a gate. */
 struct house_gate {
-    struct ipc_link link;
+    struct ipc_slot slot;
     struct gate_caller caller;
     char name[40];
-    bool running; /* until the link's `ended` */
-    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
-    struct house_thread *thread;
 };
 struct house_thread {
     struct house_process *house;
