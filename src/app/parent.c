@@ -25,6 +25,7 @@
 #define BACKOFF_MS_MAX 30000
 #define GRACE_MS 3000 /* for deliveries under way at a clean end */
 #define END_MS 20000  /* for the store to close */
+#define TURN_MS 60000 /* for a reload to wait for another */
 
 struct parent;
 struct child {
@@ -52,6 +53,8 @@ struct parent {
     int signals_fd;
     struct watch signals;
     struct event changed; /* a child died or became ready, or a stop was asked for */
+    bool turn_taken;      /* by a reload or a new certificate */
+    struct event turn_left;
     bool stopping, house_was_ready, announced;
     int exit_code;
     parent_ready_fn *ready;
@@ -371,9 +374,25 @@ static enum err use_certificates(struct parent *p, const struct tls_certificate 
     file_close(&s->keys_fd);
     s->keys_fd = *keys_fd;
     *keys_fd = -1;
-    if (p->keys.ready)
+    if (p->keys.linked) /* also one that is not ready: it was given older ones, or is about to be */
         give_keys(p);
     return ERR_OK;
+}
+
+/* One reload or new certificate at a time: what was read first must not be used last. */
+static enum err turn_take(struct parent *p) WAITS
+{
+    uint64_t deadline = deadline_in_ms(TURN_MS);
+    while (p->turn_taken)
+        TRY(event_wait(&p->turn_left, deadline));
+    p->turn_taken = true;
+    return ERR_OK;
+}
+
+static void turn_leave(struct parent *p)
+{
+    p->turn_taken = false;
+    event_signal(&p->turn_left);
 }
 
 static void tell_all(struct parent *p, int config, int certificates, const bool opened[SOCKETS_MAX],
@@ -439,11 +458,13 @@ static enum err reload(struct parent *p, struct buf *text) WAITS
         buf_add_c(text, "There is no configuration file to read again.");
         return ERR_UNSUPPORTED;
     }
+    TRY(turn_take(p));
     enum err e = server_config_read(p->server->config_path, &next, text);
     if (e == ERR_OK) {
         e = reload_with(p, &next, text);
         config_free(&next);
     }
+    turn_leave(p);
     if (e == ERR_OK)
         LOG_INFO("parent", "%.*s", STR_ARG(buf_str(text)));
     else
@@ -561,11 +582,8 @@ static enum err on_certificate_request(void *ctx, struct ipc_certificate_request
 }
 
 /* The new chain is written first; gates that cannot be told now read it when they are restarted. */
-static enum err on_certificate_install(void *ctx, struct ipc_certificate_install_args *a,
-                                       struct arena *arena,
-                                       struct ipc_certificate_install_results *r) WAITS
+static enum err install(struct parent *p, const struct ipc_certificate_install_args *a) WAITS
 {
-    struct parent *p = ((struct child *)ctx)->parent;
     static const bool none[SOCKETS_MAX];
     ARENA_AUTO struct arena scratch = ARENA_INIT(16777216);
     struct tls_certificate *certs = ARENA_ARRAY(&scratch, struct tls_certificate, CERTIFICATES_MAX);
@@ -586,6 +604,18 @@ static enum err on_certificate_install(void *ctx, struct ipc_certificate_install
     TRY(certificates_pack(certs, n, &certificates_fd));
     tell_all(p, config_fd, certificates_fd, none, none);
     LOG_INFO("parent", "a new certificate is in use");
+    return ERR_OK;
+}
+
+static enum err on_certificate_install(void *ctx, struct ipc_certificate_install_args *a,
+                                       struct arena *arena,
+                                       struct ipc_certificate_install_results *r) WAITS
+{
+    struct parent *p = ((struct child *)ctx)->parent;
+    TRY(turn_take(p));
+    enum err e = install(p, a);
+    turn_leave(p);
+    TRY(e);
     return arena_dup(arena, STR("in use"), &r->text) ? ERR_OK : ERR_NOMEM;
 }
 
@@ -802,6 +832,7 @@ static enum err parent_open(struct parent *p)
     TRY(loop_open(&p->loop, &(struct loop_options){.name = "parent"}));
     fiber_group_init(&p->group);
     event_init(&p->changed);
+    event_init(&p->turn_left);
     TRY(watch_open(&p->signals, p->signals_fd));
     return fiber_start(&p->group, "parent", parent_fiber, p);
 }
