@@ -19,7 +19,9 @@ static int job_run(void *arg)
     BUF_AUTO struct buf answer = BUF_INIT(APART_ANSWER_MAX);
     BUF_AUTO struct buf text = BUF_INIT(APART_ANSWER_MAX + 2);
     proc_set_title("apart");
-    enum err e = j->fn(j->arg, &answer);
+    enum err e = proc_hide_memory();
+    if (e == ERR_OK)
+        e = j->fn(j->arg, &answer);
     buf_add_be16(&text, (uint16_t)(e == ERR_OK && !buf_ok(&answer) ? ERR_LIMIT : e));
     buf_add(&text, buf_str(&answer));
     if (!buf_ok(&text) || file_write_all_at(j->fd, 0, text.data, text.len) != ERR_OK ||

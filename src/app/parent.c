@@ -149,6 +149,7 @@ static enum err child_start(struct child *c) WAITS
     int fds[2];
     TRY(sock_pair(fds));
     struct start start = {c, fds[0], fds[1]};
+    tls_turn();
     enum err e = proc_fork(child_main, &start, &c->pid);
     file_close(&fds[1]);
     if (e != ERR_OK) {

@@ -10,8 +10,8 @@
 #include "net/tls_private.h"
 #include "os/clock.h"
 
-enum { P256, P384, ED25519, RSA2048, KINDS };
-static const char *const kind_names[KINDS] = {"P-256", "P-384", "Ed25519", "RSA"};
+enum { P256, P384, ED25519, ED448, RSA2048, KINDS };
+static const char *const kind_names[KINDS] = {"P-256", "P-384", "ED25519", "ED448", "RSA"};
 static struct buf chain[KINDS], key[KINDS];
 
 static EVP_PKEY *make_key(int kind)
@@ -21,7 +21,8 @@ static EVP_PKEY *make_key(int kind)
     case P384:
         return EVP_PKEY_Q_keygen(NULL, NULL, "EC", kind_names[kind]);
     case ED25519:
-        return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    case ED448:
+        return EVP_PKEY_Q_keygen(NULL, NULL, kind_names[kind]);
     default:
         return EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048);
     }
@@ -49,7 +50,7 @@ static void make_pair(int kind)
                                (const unsigned char *)"a.example", -1, -1, 0);
     X509_set_issuer_name(x, X509_get_subject_name(x));
     X509_set_pubkey(x, k);
-    assert_true(X509_sign(x, k, kind == ED25519 ? NULL : EVP_sha256()) > 0);
+    assert_true(X509_sign(x, k, kind == ED25519 || kind == ED448 ? NULL : EVP_sha256()) > 0);
     BIO *b = BIO_new(BIO_s_mem());
     assert_int_equal(PEM_write_bio_X509(b, x), 1);
     take_pem(b, &chain[kind]);
@@ -249,6 +250,8 @@ static void test_what_is_no_pair(void **state)
     assert_int_equal(tls_keys_open(&junk, 1, NULL, &k), ERR_INVALID);
     struct tls_certificate public = {.chain_pem = buf_str(&chain[P256])};
     assert_int_equal(tls_server_open(&public, 1, NULL, &s), ERR_INVALID);
+    struct tls_certificate unknown = pair(ED448);
+    assert_int_equal(tls_keys_open(&unknown, 1, NULL, &k), ERR_INVALID);
 }
 
 static void test_signs_by_the_scheme_only(void **state)

@@ -22,6 +22,7 @@
 #include "base/num.h"
 #include "net/tls_private.h"
 #include "os/clock.h"
+#include "os/rand.h"
 
 /* Forward secrecy and AEAD only; ECDSA before RSA because it is cheaper to sign. */
 #define CIPHERS_TLS12                                                                              \
@@ -64,6 +65,24 @@ struct tls_client {
     struct map sessions;  /* host name to SSL_SESSION */
 };
 
+/* Made before the roles are forked, so that they are the same in all of them. */
+static struct tls_tickets *process_tickets;
+
+static void tickets_init(void)
+{
+    unsigned char seed[TLS_TICKETS_SEED];
+    rand_bytes(seed, sizeof seed);
+    process_tickets = tls_tickets_new(seed, clock_mono_ms());
+    assert(process_tickets);
+    OPENSSL_cleanse(seed, sizeof seed);
+}
+
+void tls_turn(void)
+{
+    tls_init();
+    tls_tickets_turn(process_tickets, clock_mono_ms());
+}
+
 static void init_once(void)
 {
     /* Everything that would open a file or look for a module later is done here. */
@@ -80,6 +99,7 @@ static void init_once(void)
     SSL_CTX_free(warm);
     stream_tls_init();
     tls_remote_init();
+    tickets_init();
 }
 
 void tls_init(void)
@@ -330,8 +350,8 @@ enum err tls_server_open(const struct tls_certificate *certs, size_t ncerts,
     pthread_mutex_init(&t->lock, NULL);
     t->signer = signer;
     t->client_ca = BUF_INIT(1u << 20);
-    t->tickets = tls_tickets_new();
-    enum err e = t->tickets ? set_build(t, certs, ncerts, &t->set) : ERR_NOMEM;
+    t->tickets = process_tickets;
+    enum err e = set_build(t, certs, ncerts, &t->set);
     if (e != ERR_OK) {
         tls_server_close(t);
         return e;
@@ -378,7 +398,6 @@ void tls_server_close(struct tls_server *t)
     if (!t)
         return;
     tls_set_put(t->set);
-    tls_tickets_free(t->tickets);
     buf_free(&t->client_ca);
     pthread_mutex_destroy(&t->lock);
     free(t);

@@ -14,6 +14,9 @@ struct tls_server;
 struct tls_client;
 
 void tls_init(void); /* once per process, before the sandbox: loads everything OpenSSL may want */
+/* Session tickets are good at every server of every process that was forked after tls_init. Called
+ * before a fork, so that the child has no keys that are long out of use. */
+void tls_turn(void);
 
 struct tls_certificate {
     str chain_pem;

@@ -106,6 +106,15 @@ static const struct scheme *scheme_of(uint16_t scheme)
     return NULL;
 }
 
+/* Of a kind that some scheme is for. */
+static bool is_known(const EVP_PKEY *key)
+{
+    bool known = false;
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
+        known |= schemes[i].key == EVP_PKEY_get_base_id(key);
+    return known;
+}
+
 /* ---- keys ---- */
 
 struct tls_held_key {
@@ -130,7 +139,8 @@ enum err tls_keys_open(const struct tls_certificate *certs, size_t ncerts, size_
     for (size_t i = 0; i < ncerts; i++) {
         struct tls_pair pair;
         struct tls_held_key *held = &k->keys[k->count];
-        bool ok = tls_pair_parse(&certs[i], NULL, &pair) && tls_key_id(pair.leaf, held->id);
+        bool ok = tls_pair_parse(&certs[i], NULL, &pair) && is_known(pair.key) &&
+                  tls_key_id(pair.leaf, held->id);
         if (ok) {
             held->key = pair.key;
             pair.key = NULL;

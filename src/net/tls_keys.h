@@ -10,8 +10,8 @@
 
 struct tls_keys;
 
-/* Each certificate comes with its key. ERR_INVALID: one is no pair; *bad (may be NULL) says which.
- * Nothing of the texts is kept. */
+/* Each certificate comes with its key: RSA, ECDSA or Ed25519. ERR_INVALID: one is no such pair;
+ * *bad (may be NULL) says which. Nothing of the texts is kept. */
 enum err tls_keys_open(const struct tls_certificate *certs, size_t ncerts, size_t *bad,
                        struct tls_keys **out) MUST;
 void tls_keys_close(struct tls_keys *k); /* wipes them; NULL is fine */

@@ -51,8 +51,12 @@ EVP_PKEY *tls_remote_key(X509 *leaf, const struct tls_signer *signer);
 
 /* tls_tickets.c */
 struct tls_tickets;
-struct tls_tickets *tls_tickets_new(void);
+#define TLS_TICKETS_SEED 32
+#define TLS_TICKETS_LIFE_MS (8 * 3600 * 1000ull) /* of a key */
+struct tls_tickets *tls_tickets_new(const unsigned char seed[TLS_TICKETS_SEED], uint64_t now_ms);
 void tls_tickets_free(struct tls_tickets *k);
+/* Makes the keys that are due; those of the past are gone. */
+void tls_tickets_turn(struct tls_tickets *k, uint64_t now_ms);
 /* Encrypts or opens one ticket; the result is OpenSSL's (ticket key callback). */
 int tls_tickets_use(struct tls_tickets *k, unsigned char *key_name, unsigned char *iv,
                     EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt);
