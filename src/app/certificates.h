@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * certificates: the folder in which the parent keeps the certificate that came by ACME and its key
- * (docs/security.md). Only the parent reads and writes it; what it gives out is public.
+ * (docs/security.md). Only its children for that (app/apart.h) read and write it; what they give it
+ * is public.
  *
  *   acme.pem       chain and key, replaced at once
  *   acme.key       the first key, until there is a chain for it
