@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/certificates.h"
 
+#include "app/apart.h"
 #include "app/server.h"
 #include "core/acme.h"
 #include "core/acme_crypto.h"
+#include "net/tls_keys.h"
 #include "os/clock.h"
 #include "os/file.h"
 
@@ -41,6 +43,67 @@ enum err certificates_acme(const struct config *c, struct arena *a, struct tls_c
 {
     TRY(read_file(c, a, "acme.pem", &out->chain_pem));
     out->key_pem = out->chain_pem;
+    return ERR_OK;
+}
+
+/* ---- all of them, without their keys ---- */
+
+struct load {
+    const struct config *config;
+    int keys;
+};
+
+/* Answers the chains, sized; or a sentence. */
+static enum err load_apart(void *arg, struct buf *answer)
+{
+    struct load *l = arg;
+    ARENA_AUTO struct arena a = ARENA_INIT(16777216);
+    BUF_AUTO struct buf chain = BUF_INIT(PEM_MAX);
+    struct tls_certificate *certs = ARENA_ARRAY(&a, struct tls_certificate, CERTIFICATES_MAX);
+    struct tls_keys *keys;
+    size_t n = 0, bad = 0;
+    if (!certs)
+        return ERR_NOMEM;
+    TRY(server_certificates(l->config, &a, certs, CERTIFICATES_MAX, &n, answer));
+    enum err e = tls_keys_open(certs, n, &bad, &keys);
+    if (e != ERR_OK) {
+        const struct config_list *named = &l->config->tls_certificates;
+        buf_addf(answer, "tls.certificates: %.*s is not a certificate with its key.",
+                 STR_ARG(bad < named->count ? named->items[bad] : STR("the one from acme.folder")));
+        return e;
+    }
+    tls_keys_close(keys);
+    for (size_t i = 0; i < n; i++) {
+        buf_reset(&chain);
+        TRY(certificate_chain(certs[i].chain_pem, &chain));
+        buf_add_sized(answer, buf_str(&chain));
+    }
+    return certificates_fill(certs, n, l->keys);
+}
+
+enum err certificates_load(const struct config *c, struct arena *a, struct tls_certificate *certs,
+                           size_t max, size_t *n, int *keys, struct buf *error)
+{
+    BUF_AUTO struct buf answer = BUF_INIT(APART_ANSWER_MAX);
+    FD_AUTO int fd = -1;
+    str text;
+    TRY(file_memory("keys", &fd));
+    enum err e = apart_run(load_apart, &(struct load){c, fd}, &answer);
+    if (e != ERR_OK) {
+        buf_add(error, buf_str(&answer));
+        if (answer.len == 0)
+            buf_addf(error, "tls.certificates: they cannot be read: %s.", err_text(e));
+        return e;
+    }
+    if (!file_is_sealed(fd) || !arena_dup(a, buf_str(&answer), &text))
+        return ERR_NOMEM;
+    struct reader r = reader_of(text);
+    for (*n = 0; !str_empty(r.rest) && !r.failed && *n < max; (*n)++)
+        certs[*n] = (struct tls_certificate){.chain_pem = read_sized(&r)};
+    if (r.failed || !str_empty(r.rest))
+        return ERR_LIMIT;
+    *keys = fd;
+    fd = -1;
     return ERR_OK;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * certificates: the folder in which the parent keeps the certificate that came by ACME and its key
- * (docs/security.md). Only the parent reads and writes it; what it gives out is public.
+ * (docs/security.md). Only its children for that (app/apart.h) read and write it; what they give it
+ * is public.
  *
  *   acme.pem       chain and key, replaced at once
  *   acme.key       the first key, until there is a chain for it
@@ -18,6 +19,14 @@ str certificates_folder(const struct config *c, struct arena *a);
 enum err certificates_acme(const struct config *c, struct arena *a,
                            struct tls_certificate *out) MUST;
 
+/* Reads every certificate of the configuration and the one from ACME, and checks them, in a process
+ * of its own (app/apart.h). certs (max entries, slices in the arena) have no keys; *keys is a
+ * sealed memory file with them (certificates_pack). ERR_INVALID and others: *error is a sentence.
+ */
+enum err certificates_load(const struct config *c, struct arena *a, struct tls_certificate *certs,
+                           size_t max, size_t *n, int *keys, struct buf *error) WAITS MUST;
+
+/* What follows reads keys: the parent runs it apart. */
 enum certificate_origin { CERTIFICATE_CONFIGURED, CERTIFICATE_ACME, CERTIFICATE_NEXT_KEY };
 /* For each: origin byte, and sized: the certificate alone as PEM, or the 32 bytes of the next key's
  * hash. */

@@ -123,7 +123,10 @@ static void alone_fiber(void *arg) WAITS
 {
     struct alone *a = arg;
     struct directory directory = {a->store};
-    struct admin admin = {.directory = &directory, .config = a->config, .data_dir = a->data_dir};
+    struct admin admin = {.directory = &directory,
+                          .config = a->config,
+                          .hasher = &hasher_here,
+                          .data_dir = a->data_dir};
     enum err e = accounts_open(&(struct accounts_options){.store = a->store}, &admin.accounts);
     if (e != ERR_OK) {
         a->exit_code = command_exit_code(e);

@@ -55,8 +55,8 @@ static enum err set_password(struct command_run *r, uint64_t account, struct cre
     if (str_empty(r->secret))
         return ERR_NOMEM;
     c->created_s = clock_wall_s();
-    enum err e = credential_set_password(r->admin->directory, account, c, r->secret,
-                                         PASSWORD_COST_DEFAULT, id);
+    enum err e = credential_set_password(r->admin->directory, r->admin->hasher, account, c,
+                                         r->secret, PASSWORD_COST_DEFAULT, id);
     if (e == ERR_INVALID || e == ERR_SYNTAX)
         return command_fail(r, e, "The password is empty, too long or has control characters.");
     return e;

@@ -4,6 +4,7 @@
  * roles run as separate sandboxed processes; only ports, certificates, accounts and (without
  * --store) the memory engine are its own.
  */
+#include "app/apart.h"
 #include "app/command.h"
 #include "app/parent.h"
 #include "app/server.h"
@@ -33,7 +34,6 @@ static enum err dev_ca(struct dev *d, struct buf *cert, struct buf *key)
 {
     str dir = d->server->data_dir;
     str key_path = arena_fmt(&d->run->arena, "%.*s/dev-ca.key", STR_ARG(dir));
-    d->ca_path = arena_fmt(&d->run->arena, "%.*s/dev-ca.pem", STR_ARG(dir));
     if (file_read_whole(AT_FDCWD, d->ca_path, cert) == ERR_OK &&
         file_read_whole(AT_FDCWD, key_path, key) == ERR_OK)
         return ERR_OK; /* a kept store keeps its CA */
@@ -56,12 +56,20 @@ static enum err dev_certificate(struct dev *d, bool rsa, str ca, str ca_key, con
     return file_replace(AT_FDCWD, path, buf_str(&cert));
 }
 
-static enum err dev_certificates(struct dev *d)
+static enum err certificates_apart(void *arg, struct buf *answer)
 {
+    struct dev *d = arg;
     BUF_AUTO struct buf ca = BUF_INIT(65536);
     BUF_AUTO struct buf ca_key = BUF_INIT(65536);
     TRY(dev_ca(d, &ca, &ca_key));
     return dev_certificate(d, false, buf_str(&ca), buf_str(&ca_key), "dev-ecdsa.pem");
+}
+
+static enum err dev_certificates(struct dev *d)
+{
+    BUF_AUTO struct buf none = BUF_INIT(16);
+    d->ca_path = arena_fmt(&d->run->arena, "%.*s/dev-ca.pem", STR_ARG(d->server->data_dir));
+    return apart_run(certificates_apart, d, &none);
 }
 
 /* ---- the folder and the configuration ---- */

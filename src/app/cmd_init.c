@@ -63,7 +63,7 @@ static enum err run_words(struct command_run *r, struct admin *admin, const str 
 static enum err fill(struct command_run *r, struct store *store, str domain)
 {
     struct directory directory = {store};
-    struct admin admin = {.directory = &directory};
+    struct admin admin = {.directory = &directory, .hasher = &hasher_here};
     TRY(accounts_open(&(struct accounts_options){.store = store}, &admin.accounts));
     str add_domain[] = {STR("domain"), STR("add"), domain};
     str add_account[] = {STR("account"), STR("add"),

@@ -102,7 +102,7 @@ static enum err check_certificates(struct command_run *r, const struct config *c
     TRY(server_certificates(c, &r->arena, certs, CERTIFICATES_MAX, &n, &r->error));
     struct tls_server *tls = NULL;
     tls_init();
-    if (n > 0 && tls_server_open(certs, n, &tls) != ERR_OK)
+    if (n > 0 && tls_server_open(certs, n, NULL, &tls) != ERR_OK)
         return command_fail(r, ERR_INVALID,
                             "tls.certificates: a certificate or its key is not "
                             "valid.");

@@ -23,7 +23,8 @@ struct admin {
     struct accounts *accounts;   /* of the calling thread */
     struct house_process *house; /* NULL: no server runs, the store is opened alone */
     const struct config *config;
-    str data_dir; /* the folder of the store; empty while it is being made */
+    const struct hasher *hasher; /* of passwords; of the calling thread */
+    str data_dir;                /* the folder of the store; empty while it is being made */
 };
 
 enum command_where { COMMAND_LOCAL, COMMAND_STORE, COMMAND_SERVER };

@@ -5,6 +5,7 @@
  */
 #include "app/gate_house.h"
 #include "app/gate_web.h"
+#include "app/keys_peer.h"
 #include "app/mail_policy.h"
 #include "app/relay_peer.h"
 #include "app/roles.h"
@@ -53,6 +54,7 @@ struct gate {
     struct gate_house house;
     struct gate_house_peer *peers;
     struct relay_peer relay; /* of its table, dns only */
+    struct keys_peer keys;
     struct gate_config *config;
     struct tls_server *tls;
     struct limit_table *sources;
@@ -327,6 +329,15 @@ static enum err on_attach_relay(void *ctx, struct ipc_gate_attach_relay_args *a,
     return relay_peer_attach(&g->relay, fd);
 }
 
+static enum err on_attach_keys(void *ctx, struct ipc_gate_attach_keys_args *a, struct arena *arena,
+                               struct ipc_gate_attach_keys_results *r) WAITS
+{
+    struct gate *g = ctx;
+    int fd = a->link;
+    a->link = -1;
+    return keys_peer_attach(&g->keys, fd);
+}
+
 static enum err on_listen(void *ctx, struct ipc_gate_listen_args *a, struct arena *arena,
                           struct ipc_gate_listen_results *r) WAITS
 {
@@ -356,12 +367,10 @@ static enum err take_certificates(struct gate *g, int fd)
     if (!certs)
         return ERR_NOMEM;
     TRY(certificates_unpack(fd, &arena, certs, CERTIFICATES_MAX, &n));
-    enum err e = ERR_OK;
-    if (n > 0)
-        e = g->tls ? tls_server_reload(g->tls, certs, n) : tls_server_open(certs, n, &g->tls);
-    for (size_t i = 0; i < n; i++)
-        explicit_bzero((char *)(uintptr_t)certs[i].key_pem.data, certs[i].key_pem.len);
-    return e;
+    if (n == 0)
+        return ERR_OK;
+    return g->tls ? tls_server_reload(g->tls, certs, n)
+                  : tls_server_open(certs, n, &g->server->signer, &g->tls);
 }
 
 static enum err on_reload(void *ctx, struct ipc_gate_reload_args *a, struct arena *arena,
@@ -405,6 +414,7 @@ static const struct ipc_service from_parent = {
     .role = IPC_ROLE_GATE,
     .gate_attach = on_attach,
     .gate_attach_relay = on_attach_relay,
+    .gate_attach_keys = on_attach_keys,
     .gate_listen = on_listen,
     .gate_unlisten = on_unlisten,
     .gate_reload = on_reload,
@@ -442,6 +452,8 @@ static enum err gate_open(struct gate *g, int control)
     fiber_group_init(&g->group);
     gate_house_init(&g->house, g->peers, s->nthreads, &g->group);
     relay_peer_init(&g->relay, &g->group);
+    keys_peer_init(&g->keys, &g->group);
+    s->signer = g->keys.signer;
     g->parent = (struct ipc_link){
         .name = "parent", .service = &from_parent, .ctx = g, .ended = parent_gone};
     TRY(ipc_link_start(&g->parent, control, &g->group));

@@ -12,49 +12,19 @@
 
 /* ---- links ---- */
 
-static enum err peer_start(struct gate_house_peer *p, int fd);
-
-static void peer_ended(struct ipc_link *l)
-{
-    struct gate_house_peer *p = container_of(l, struct gate_house_peer, link);
-    p->running = false;
-    int fd = p->next_fd;
-    p->next_fd = -1;
-    if (fd < 0)
-        return;
-    enum err e = peer_start(p, fd);
-    if (e != ERR_OK)
-        LOG_ERROR("gate", "no link to the house link=%s: %s", p->name, err_text(e));
-}
-
-static enum err peer_start(struct gate_house_peer *p, int fd)
-{
-    p->link = (struct ipc_link){.name = p->name, .ended = peer_ended};
-    TRY(ipc_link_start(&p->link, fd, p->owner->group));
-    p->running = true;
-    event_signal(&p->owner->came_up);
-    return ERR_OK;
-}
-
 enum err gate_house_attach(struct gate_house *g, uint32_t index, int fd)
 {
     if (index >= g->npeers) {
         file_close(&fd);
         return ERR_INVALID;
     }
-    struct gate_house_peer *p = &g->peers[index];
-    if (!p->running)
-        return peer_start(p, fd);
-    file_close(&p->next_fd);
-    p->next_fd = fd;
-    ipc_link_stop(&p->link);
-    return ERR_OK;
+    return ipc_slot_attach(&g->peers[index].slot, fd);
 }
 
 bool gate_house_is_up(const struct gate_house *g)
 {
     for (uint32_t i = 0; i < g->npeers; i++) {
-        if (!g->peers[i].link.up)
+        if (!g->peers[i].slot.link.up)
             return false;
     }
     return true;
@@ -62,13 +32,9 @@ bool gate_house_is_up(const struct gate_house *g)
 
 static struct ipc_link *thread_link(struct gate_house *g, uint64_t thread) WAITS
 {
-    struct gate_house_peer *p = &g->peers[thread % g->npeers];
-    uint64_t deadline = deadline_in_ms(HOUSE_WAIT_MS);
-    while (!p->link.up) {
-        if (event_wait(&g->came_up, deadline) != ERR_OK)
-            break;
-    }
-    return &p->link;
+    struct ipc_slot *s = &g->peers[thread % g->npeers].slot;
+    struct ipc_link *up = ipc_slot_up(s, HOUSE_WAIT_MS);
+    return up ? up : &s->link; /* a call over one that is down says so */
 }
 
 static struct ipc_link *any_link(struct gate_house *g) WAITS { return thread_link(g, g->turn++); }
@@ -326,13 +292,11 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
                      struct fiber_group *group)
 {
     *g = (struct gate_house){.peers = peers, .npeers = npeers, .group = group};
-    event_init(&g->came_up);
     event_init(&g->delivered);
     buf_init(&g->notes, NOTES_MAX);
     for (uint32_t i = 0; i < npeers; i++) {
-        peers[i].owner = g;
-        peers[i].next_fd = -1;
         snprintf(peers[i].name, sizeof(peers[i].name), "house.%u", i);
+        ipc_slot_init(&peers[i].slot, peers[i].name, NULL, NULL, group);
     }
     g->table = (struct house){
         .ctx = g,

@@ -7,7 +7,7 @@
 #ifndef APP_GATE_HOUSE_H
 #define APP_GATE_HOUSE_H
 
-#include "app/ipc.h"
+#include "app/ipc_slot.h"
 #include "core/house.h"
 
 #define HOUSE_WAIT_MS 1000
@@ -16,10 +16,7 @@
 #define NOTES_PAUSE_MS 1000 /* between two tellings */
 
 struct gate_house_peer {
-    struct ipc_link link;
-    struct gate_house *owner;
-    bool running; /* until the link's `ended` */
-    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
+    struct ipc_slot slot;
     char name[24];
 };
 struct gate_house {
@@ -29,7 +26,6 @@ struct gate_house {
     uint32_t turn;
     uint32_t delivering; /* deliver calls in flight */
     struct event delivered;
-    struct event came_up;
     struct fiber_group *group;
     struct buf notes; /* for reports (core/report_rows.h); what a crash loses */
     uint64_t notes_lost;

@@ -98,32 +98,10 @@ void house_run_on(struct house_thread *t, void (*fn)(void *arg), void *arg)
 
 /* ---- links to gates ---- */
 
-static enum err gate_link_start(struct house_gate *g, int fd);
-
-static void gate_link_ended(struct ipc_link *l)
-{
-    struct house_gate *g = container_of(l, struct house_gate, link);
-    g->running = false;
-    int fd = g->next_fd;
-    g->next_fd = -1;
-    if (fd >= 0 && gate_link_start(g, fd) != ERR_OK)
-        LOG_ERROR("house", "no link to a gate link=%s", g->name);
-}
-
-static enum err gate_link_start(struct house_gate *g, int fd)
-{
-    g->link = (struct ipc_link){.name = g->name,
-                                .service = &house_calls_for_gates,
-                                .ctx = &g->caller,
-                                .ended = gate_link_ended};
-    enum err e = ipc_link_start(&g->link, fd, &g->thread->group);
-    g->running = e == ERR_OK;
-    return e;
-}
-
 struct attach {
     struct house_gate *gate;
     struct relay_peer *relay;
+    struct keys_peer *keys;
     int fd;
     enum err result;
 };
@@ -131,14 +109,7 @@ struct attach {
 static void attach_here(void *arg)
 {
     struct attach *a = arg;
-    struct house_gate *g = a->gate;
-    if (!g->running) {
-        a->result = gate_link_start(g, a->fd);
-        return;
-    }
-    file_close(&g->next_fd);
-    g->next_fd = a->fd;
-    ipc_link_stop(&g->link);
+    a->result = ipc_slot_attach(&a->gate->slot, a->fd);
 }
 
 static enum err on_attach(void *ctx, struct ipc_house_attach_args *a, struct arena *arena,
@@ -173,6 +144,25 @@ static enum err on_attach_relay(void *ctx, struct ipc_house_attach_relay_args *a
     struct attach attach = {.relay = &t->relay, .fd = a->link};
     a->link = -1;
     house_run_on(t, attach_relay_here, &attach);
+    return attach.result;
+}
+
+static void attach_keys_here(void *arg)
+{
+    struct attach *a = arg;
+    a->result = keys_peer_attach(a->keys, a->fd);
+}
+
+static enum err on_attach_keys(void *ctx, struct ipc_house_attach_keys_args *a, struct arena *arena,
+                               struct ipc_house_attach_keys_results *r) WAITS
+{
+    struct house_process *h = ctx;
+    if (a->index >= h->nthreads)
+        return ERR_INVALID;
+    struct house_thread *t = &h->threads[a->index];
+    struct attach attach = {.keys = &t->keys, .fd = a->link};
+    a->link = -1;
+    house_run_on(t, attach_keys_here, &attach);
     return attach.result;
 }
 
@@ -312,13 +302,14 @@ static enum err thread_open(struct house_thread *t)
     TRY(loop_open(&t->loop, &(struct loop_options){.name = t->name}));
     fiber_group_init(&t->group);
     relay_peer_init(&t->relay, &t->group);
+    keys_peer_init(&t->keys, &t->group);
     TRY(accounts_open(
         &(struct accounts_options){
             .store = h->store, .quota_ctx = t, .quota = quota_of, .quota_changed = quota_changed},
         &t->accounts));
     TRY(search_indexer_start(t->accounts, &t->indexer));
     struct auth_policy policy = auth_policy_of(c);
-    TRY(auth_open(&h->directory, &policy, &t->local.auth));
+    TRY(auth_open(&h->directory, &policy, &t->keys.hasher, &t->local.auth));
     t->deliver = (struct deliver_ctx){
         .accounts = t->accounts, .directory = &h->directory, .host_name = h->host_name};
     t->local.directory = h->directory;
@@ -371,10 +362,10 @@ static enum err threads_open(struct house_process *h)
             return ERR_NOMEM;
         for (uint32_t g = 0; g < h->server->ngates; g++) {
             struct house_gate *gate = &t->gates[g];
-            gate->thread = t;
-            gate->next_fd = -1;
             gate->caller = (struct gate_caller){&t->table, &h->grants[g], i, g};
             snprintf(gate->name, sizeof(gate->name), "gate.%u/%u", g, i);
+            ipc_slot_init(&gate->slot, gate->name, &house_calls_for_gates, &gate->caller,
+                          &t->group);
         }
         TRY(i == 0 ? thread_open(t) : thread_start(t));
     }
@@ -460,6 +451,7 @@ static const struct ipc_service from_parent = {
     .role = IPC_ROLE_HOUSE,
     .house_attach = on_attach,
     .house_attach_relay = on_attach_relay,
+    .house_attach_keys = on_attach_keys,
     .house_reload = on_reload,
     .house_stop = on_stop,
 };

@@ -7,6 +7,7 @@
 #define APP_HOUSE_H
 
 #include "app/house_calls.h"
+#include "app/keys_peer.h"
 #include "app/relay_peer.h"
 #include "app/roles.h"
 #include "core/house_local.h"
@@ -39,12 +40,9 @@ struct house_process;
 struct queue_schedule;
 /* The house's end of a link to a gate. */
 struct house_gate {
-    struct ipc_link link;
+    struct ipc_slot slot;
     struct gate_caller caller;
     char name[40];
-    bool running; /* until the link's `ended` */
-    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
-    struct house_thread *thread;
 };
 struct house_thread {
     struct house_process *house;
@@ -61,6 +59,7 @@ struct house_thread {
     struct house_gate *gates;     /* one per gate */
     struct queue_schedule *queue; /* NULL before it runs; house_queue.c */
     struct relay_peer relay;      /* its table is what goes out from this thread */
+    struct keys_peer keys;        /* its hasher is where passwords of this thread are hashed */
     struct quota_slot quotas[QUOTA_CACHE_SLOTS];
     _Atomic size_t sessions;
     enum err opened;

@@ -48,8 +48,8 @@ static enum err on_command(void *ctx, struct ipc_command_args *a, struct arena *
 {
     struct house_process *h = ctx;
     struct house_config *config = house_config_hold(h);
-    struct admin admin = {&h->directory, h->threads[0].accounts, h, &config->all,
-                          h->server->data_dir};
+    struct admin admin = {&h->directory, h->threads[0].accounts,     h,
+                          &config->all,  &h->threads[0].keys.hasher, h->server->data_dir};
     BUF_AUTO struct buf output = BUF_INIT(COMMAND_OUT_MAX);
     BUF_AUTO struct buf errors = BUF_INIT(65536);
     str *words = ARENA_ARRAY(arena, str, COMMAND_WORDS_MAX);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The accounts of `posthouse dev`. Argon2id is slow by design, so the one password is hashed once,
- * with a cheap cost, and all accounts share the result. Nothing else makes accounts like this.
+ * with a cheap cost, and all accounts share the result. Everybody knows it, so it is hashed here:
+ * the role keys is not there yet. Nothing else makes accounts like this.
  */
 #include "app/house.h"
 #include "app/roles.h"

@@ -272,6 +272,9 @@ static enum err receive(struct ipc_link *l) WAITS
         if (l->nin_fds == IPC_FDS_QUEUED_MAX)
             return ERR_LIMIT;
         TRY(take_frames(l));
+        /* So few bytes without descriptors were all that there was (a read ends at descriptors). */
+        if (got < READ_BYTES && nfds == 0)
+            TRY(wait_fd(&l->watch, WAIT_READ, DEADLINE_NEVER));
     }
 }
 

@@ -6,6 +6,7 @@
  */
 #include "app/parent.h"
 
+#include "app/apart.h"
 #include "app/certificates.h"
 #include "app/json.h"
 #include "app/server.h"
@@ -24,6 +25,7 @@
 #define BACKOFF_MS_MAX 30000
 #define GRACE_MS 3000 /* for deliveries under way at a clean end */
 #define END_MS 20000  /* for the store to close */
+#define TURN_MS 60000 /* for a reload to wait for another */
 
 struct parent;
 struct child {
@@ -37,6 +39,7 @@ struct child {
     int attached_pid; /* of a gate: the house process that it is joined with */
     bool attached;    /* and all its links are up */
     int relay_pid;    /* of a gate or the house: the relay that it is joined with */
+    int keys_pid;     /* the same for keys */
     uint64_t started_ms, restart_at_ms;
     uint32_t quick_deaths, restarts;
     struct ipc_link link;
@@ -45,11 +48,13 @@ struct parent {
     struct server *server;
     struct loop *loop;
     struct fiber_group group;
-    struct child house, relay;
+    struct child keys, house, relay;
     struct child *gates;
     int signals_fd;
     struct watch signals;
     struct event changed; /* a child died or became ready, or a stop was asked for */
+    bool turn_taken;      /* by a reload or a new certificate */
+    struct event turn_left;
     bool stopping, house_was_ready, announced;
     int exit_code;
     parent_ready_fn *ready;
@@ -57,11 +62,13 @@ struct parent {
     struct arena arena;
 };
 
-/* for (struct child *c = NULL; (c = next_child(p, c));) — the house, the relay, then the gates. */
+/* for (struct child *c = NULL; (c = next_child(p, c));) — keys, the house, the relay, the gates. */
 static struct child *next_child(struct parent *p, struct child *c)
 {
-    if (!c || c == &p->house)
-        return c ? &p->relay : &p->house;
+    if (!c || c == &p->keys)
+        return c ? &p->house : &p->keys;
+    if (c == &p->house)
+        return &p->relay;
     uint32_t i = c == &p->relay ? 0 : c->number + 1;
     return i < p->server->ngates ? &p->gates[i] : NULL;
 }
@@ -99,6 +106,7 @@ static void keep_own(struct start *start)
     bool gate = start->child->role == ROLE_GATE;
     for (size_t i = 0; i < SOCKETS_MAX; i++)
         keep_own_socket(&s->sockets[i], gate, start->child->number);
+    file_close(&s->keys_fd); /* keys gets its own over its link */
     if (start->child->role != ROLE_HOUSE)
         file_close(&s->control_fd);
     if (gate)
@@ -119,6 +127,8 @@ static int child_main(void *arg)
         return house_main(s, start->child_end);
     case ROLE_RELAY:
         return relay_main(s, start->child_end);
+    case ROLE_KEYS:
+        return keys_main(s, start->child_end);
     default:
         return 1;
     }
@@ -139,6 +149,7 @@ static enum err child_start(struct child *c) WAITS
     int fds[2];
     TRY(sock_pair(fds));
     struct start start = {c, fds[0], fds[1]};
+    tls_turn();
     enum err e = proc_fork(child_main, &start, &c->pid);
     file_close(&fds[1]);
     if (e != ERR_OK) {
@@ -147,7 +158,7 @@ static enum err child_start(struct child *c) WAITS
         return e;
     }
     c->ready = c->attached = false;
-    c->attached_pid = c->relay_pid = 0;
+    c->attached_pid = c->relay_pid = c->keys_pid = 0;
     c->started_ms = clock_mono_ms();
     c->link = (struct ipc_link){.name = c->name,
                                 .service = c->role == ROLE_HOUSE ? &from_house : &from_child,
@@ -222,7 +233,8 @@ static enum err join_relay_pair(struct parent *p, struct child *c, uint32_t thre
 static void join_relay(struct parent *p, struct child *c) WAITS
 {
     int relay_pid = p->relay.pid;
-    if (c == &p->relay || !p->relay.ready || !c->ready || c->relay_pid == relay_pid)
+    bool asks = c->role == ROLE_GATE || c->role == ROLE_HOUSE;
+    if (!asks || !p->relay.ready || !c->ready || c->relay_pid == relay_pid)
         return;
     c->relay_pid = relay_pid;
     uint32_t pairs = c->role == ROLE_GATE ? 1 : p->server->nthreads;
@@ -233,11 +245,65 @@ static void join_relay(struct parent *p, struct child *c) WAITS
     }
 }
 
+/* The same with keys. */
+static enum err join_keys_pair(struct parent *p, struct child *c, uint32_t thread) WAITS
+{
+    int fds[2];
+    bool gate = c->role == ROLE_GATE;
+    TRY(sock_pair(fds));
+    struct ipc_keys_attach_results kr;
+    struct ipc_gate_attach_keys_results gr;
+    struct ipc_house_attach_keys_results hr;
+    uint32_t index = gate ? c->number : p->server->ngates + thread;
+    enum err e =
+        ipc_keys_attach(&p->keys.link, &(struct ipc_keys_attach_args){index, fds[0]}, NULL, &kr);
+    if (e == ERR_OK && gate)
+        e = ipc_gate_attach_keys(&c->link, &(struct ipc_gate_attach_keys_args){fds[1]}, NULL, &gr);
+    if (e == ERR_OK && !gate)
+        e = ipc_house_attach_keys(&c->link, &(struct ipc_house_attach_keys_args){thread, fds[1]},
+                                  NULL, &hr);
+    file_close(&fds[0]);
+    file_close(&fds[1]);
+    return e;
+}
+
+static void join_keys(struct parent *p, struct child *c) WAITS
+{
+    int keys_pid = p->keys.pid;
+    bool asks = c->role == ROLE_GATE || c->role == ROLE_HOUSE;
+    if (!asks || !p->keys.ready || !c->ready || c->keys_pid == keys_pid)
+        return;
+    c->keys_pid = keys_pid;
+    uint32_t pairs = c->role == ROLE_GATE ? 1 : p->server->nthreads;
+    for (uint32_t t = 0; t < pairs; t++) {
+        enum err e = join_keys_pair(p, c, t);
+        if (e != ERR_OK)
+            LOG_WARN("parent", "not joined with keys role=%s: %s", c->name, err_text(e));
+    }
+}
+
+/* A process that does not take them is started again, and gets them then. */
+static void give_keys(struct parent *p) WAITS
+{
+    struct ipc_keys_load_results r;
+    FD_AUTO int fd = p->server->keys_fd >= 0 ? file_duplicate(p->server->keys_fd) : -1;
+    int pid = p->keys.pid;
+    if (fd < 0)
+        return;
+    enum err e = ipc_keys_load(&p->keys.link, &(struct ipc_keys_load_args){fd}, NULL, &r);
+    if (e == ERR_OK || p->keys.pid != pid || pid == 0)
+        return;
+    LOG_ERROR("parent", "keys did not take the certificates: %s", err_text(e));
+    proc_kill(pid, SIGKILL);
+}
+
 static enum err on_ready(void *ctx, struct ipc_ready_args *a, struct arena *arena,
                          struct ipc_ready_results *r) WAITS
 {
     struct child *c = ctx;
     struct parent *p = c->parent;
+    if (c->role == ROLE_KEYS)
+        give_keys(p);
     c->ready = true;
     LOG_INFO("parent", "ready role=%s pid=%d after_ms=%llu", c->name, c->pid,
              (unsigned long long)(clock_mono_ms() - c->started_ms));
@@ -251,14 +317,17 @@ static enum err on_ready(void *ctx, struct ipc_ready_args *a, struct arena *aren
     for (struct child *o = NULL; (o = next_child(p, o));) {
         if (o == c || c == &p->relay)
             join_relay(p, o);
+        if (o == c || c == &p->keys)
+            join_keys(p, o);
     }
+    event_signal(&p->changed);
     return ERR_OK;
 }
 
 static void announce(struct parent *p)
 {
     for (uint32_t i = 0; i < p->server->ngates; i++) {
-        if (!p->gates[i].attached)
+        if (!p->gates[i].attached || !p->gates[i].keys_pid)
             return;
     }
     p->announced = true;
@@ -294,15 +363,37 @@ static enum err tell_gate(struct parent *p, struct child *gate, int config, int 
     return e;
 }
 
-static enum err reload_tls(struct server *s, const struct config *next,
-                           const struct tls_certificate *certs, size_t n, struct buf *text)
+/* Certificates without their keys for the gates, those with them for keys, which hears first. */
+static enum err use_certificates(struct parent *p, const struct tls_certificate *certs, size_t n,
+                                 int *keys_fd) WAITS
 {
-    if (n == 0)
+    struct server *s = p->server;
+    if (n == 0) /* those in use stay */
         return ERR_OK;
-    enum err e = s->tls ? tls_server_reload(s->tls, certs, n) : tls_server_open(certs, n, &s->tls);
-    if (e != ERR_OK)
-        server_name_bad_certificate(next, certs, n, text);
-    return e;
+    TRY(s->tls ? tls_server_reload(s->tls, certs, n)
+               : tls_server_open(certs, n, &s->signer, &s->tls));
+    file_close(&s->keys_fd);
+    s->keys_fd = *keys_fd;
+    *keys_fd = -1;
+    if (p->keys.linked) /* also one that is not ready: it was given older ones, or is about to be */
+        give_keys(p);
+    return ERR_OK;
+}
+
+/* One reload or new certificate at a time: what was read first must not be used last. */
+static enum err turn_take(struct parent *p) WAITS
+{
+    uint64_t deadline = deadline_in_ms(TURN_MS);
+    while (p->turn_taken)
+        TRY(event_wait(&p->turn_left, deadline));
+    p->turn_taken = true;
+    return ERR_OK;
+}
+
+static void turn_leave(struct parent *p)
+{
+    p->turn_taken = false;
+    event_signal(&p->turn_left);
 }
 
 static void tell_all(struct parent *p, int config, int certificates, const bool opened[SOCKETS_MAX],
@@ -329,11 +420,11 @@ static enum err reload_with(struct parent *p, struct config *next, struct buf *t
     struct server *s = p->server;
     ARENA_AUTO struct arena arena = ARENA_INIT(16777216);
     struct tls_certificate *certs = ARENA_ARRAY(&arena, struct tls_certificate, CERTIFICATES_MAX);
+    FD_AUTO int keys_fd = -1;
     size_t n = 0;
     if (!certs)
         return ERR_NOMEM;
-    TRY(server_certificates(next, &arena, certs, CERTIFICATES_MAX, &n, text));
-    TRY(reload_tls(s, next, certs, n, text));
+    TRY(certificates_load(next, &arena, certs, CERTIFICATES_MAX, &n, &keys_fd, text));
     BUF_AUTO struct buf restart = BUF_INIT(65536);
     config_restart_changes(&s->config, next, &restart);
     struct config old = s->config;
@@ -350,6 +441,7 @@ static enum err reload_with(struct parent *p, struct config *next, struct buf *t
     config_render(&s->config, false, &rendered);
     FD_AUTO int config_fd = -1;
     FD_AUTO int certificates_fd = -1;
+    TRY(use_certificates(p, certs, n, &keys_fd));
     TRY(text_pack(buf_str(&rendered), "config", &config_fd));
     TRY(certificates_pack(certs, n, &certificates_fd));
     config_log_level(&s->config);
@@ -367,11 +459,13 @@ static enum err reload(struct parent *p, struct buf *text) WAITS
         buf_add_c(text, "There is no configuration file to read again.");
         return ERR_UNSUPPORTED;
     }
+    TRY(turn_take(p));
     enum err e = server_config_read(p->server->config_path, &next, text);
     if (e == ERR_OK) {
         e = reload_with(p, &next, text);
         config_free(&next);
     }
+    turn_leave(p);
     if (e == ERR_OK)
         LOG_INFO("parent", "%.*s", STR_ARG(buf_str(text)));
     else
@@ -435,13 +529,45 @@ static enum err on_roles_status(void *ctx, struct ipc_roles_status_args *a, stru
 
 /* ---- certificates ---- */
 
+/* What is asked of the folder of certificates, with keys: answered apart. */
+struct folder_job {
+    const struct config *config;
+    str text; /* names, or a chain */
+    bool next;
+};
+
+static enum err show_apart(void *arg, struct buf *answer)
+{
+    const struct folder_job *j = arg;
+    return certificates_show(j->config, answer);
+}
+
+static enum err request_apart(void *arg, struct buf *answer)
+{
+    const struct folder_job *j = arg;
+    return certificates_request(j->config, j->text, j->next, answer);
+}
+
+static enum err install_apart(void *arg, struct buf *answer)
+{
+    const struct folder_job *j = arg;
+    return certificates_install(j->config, j->text, j->next);
+}
+
+static enum err next_key_apart(void *arg, struct buf *answer)
+{
+    const struct folder_job *j = arg;
+    return certificates_next_key(j->config);
+}
+
 static enum err on_certificates_show(void *ctx, struct ipc_certificates_show_args *a,
                                      struct arena *arena,
                                      struct ipc_certificates_show_results *r) WAITS
 {
     struct parent *p = ((struct child *)ctx)->parent;
     BUF_AUTO struct buf list = BUF_INIT(1048576);
-    TRY(certificates_show(&p->server->config, &list));
+    struct folder_job j = {.config = &p->server->config};
+    TRY(apart_run(show_apart, &j, &list));
     return arena_dup(arena, buf_str(&list), &r->list) ? ERR_OK : ERR_NOMEM;
 }
 
@@ -451,33 +577,46 @@ static enum err on_certificate_request(void *ctx, struct ipc_certificate_request
 {
     struct parent *p = ((struct child *)ctx)->parent;
     BUF_AUTO struct buf der = BUF_INIT(65536);
-    TRY(certificates_request(&p->server->config, a->names, a->next != 0, &der));
+    struct folder_job j = {&p->server->config, a->names, a->next != 0};
+    TRY(apart_run(request_apart, &j, &der));
     return arena_dup(arena, buf_str(&der), &r->request) ? ERR_OK : ERR_NOMEM;
 }
 
 /* The new chain is written first; gates that cannot be told now read it when they are restarted. */
-static enum err on_certificate_install(void *ctx, struct ipc_certificate_install_args *a,
-                                       struct arena *arena,
-                                       struct ipc_certificate_install_results *r) WAITS
+static enum err install(struct parent *p, const struct ipc_certificate_install_args *a) WAITS
 {
-    struct parent *p = ((struct child *)ctx)->parent;
     static const bool none[SOCKETS_MAX];
     ARENA_AUTO struct arena scratch = ARENA_INIT(16777216);
     struct tls_certificate *certs = ARENA_ARRAY(&scratch, struct tls_certificate, CERTIFICATES_MAX);
     BUF_AUTO struct buf text = BUF_INIT(65536), rendered = BUF_INIT(CONFIG_TEXT_MAX);
     FD_AUTO int config_fd = -1;
     FD_AUTO int certificates_fd = -1;
+    FD_AUTO int keys_fd = -1;
+    struct folder_job j = {&p->server->config, a->chain, a->next != 0};
     size_t n = 0;
     if (!certs)
         return ERR_NOMEM;
-    TRY(certificates_install(&p->server->config, a->chain, a->next != 0));
-    TRY(server_certificates(&p->server->config, &scratch, certs, CERTIFICATES_MAX, &n, &text));
-    TRY(reload_tls(p->server, &p->server->config, certs, n, &text));
+    TRY(apart_run(install_apart, &j, &text));
+    TRY(certificates_load(&p->server->config, &scratch, certs, CERTIFICATES_MAX, &n, &keys_fd,
+                          &text));
+    TRY(use_certificates(p, certs, n, &keys_fd));
     config_render(&p->server->config, false, &rendered);
     TRY(text_pack(buf_str(&rendered), "config", &config_fd));
     TRY(certificates_pack(certs, n, &certificates_fd));
     tell_all(p, config_fd, certificates_fd, none, none);
     LOG_INFO("parent", "a new certificate is in use");
+    return ERR_OK;
+}
+
+static enum err on_certificate_install(void *ctx, struct ipc_certificate_install_args *a,
+                                       struct arena *arena,
+                                       struct ipc_certificate_install_results *r) WAITS
+{
+    struct parent *p = ((struct child *)ctx)->parent;
+    TRY(turn_take(p));
+    enum err e = install(p, a);
+    turn_leave(p);
+    TRY(e);
     return arena_dup(arena, STR("in use"), &r->text) ? ERR_OK : ERR_NOMEM;
 }
 
@@ -485,7 +624,9 @@ static enum err on_certificate_next_key(void *ctx, struct ipc_certificate_next_k
                                         struct arena *arena,
                                         struct ipc_certificate_next_key_results *r) WAITS
 {
-    return certificates_next_key(&((struct child *)ctx)->parent->server->config);
+    BUF_AUTO struct buf none = BUF_INIT(16);
+    struct folder_job j = {.config = &((struct child *)ctx)->parent->server->config};
+    return apart_run(next_key_apart, &j, &none);
 }
 
 static const struct ipc_service from_child = {.role = IPC_ROLE_PARENT, .ready = on_ready};
@@ -553,12 +694,17 @@ static void reap(struct parent *p)
     }
 }
 
+/* The others wait for the house, which may have much to read. */
+static bool wanted(const struct child *c)
+{
+    return c->role == ROLE_HOUSE || c->role == ROLE_KEYS || c->parent->house_was_ready;
+}
+
 static void restart_due(struct parent *p) WAITS
 {
     uint64_t now = clock_mono_ms();
     for (struct child *c = NULL; !p->stopping && (c = next_child(p, c));) {
-        bool wanted = c->role == ROLE_HOUSE || p->house_was_ready;
-        if (!wanted || c->pid || c->linked || now < c->restart_at_ms)
+        if (!wanted(c) || c->pid || c->linked || now < c->restart_at_ms)
             continue;
         enum err e = child_start(c);
         if (e != ERR_OK) {
@@ -572,7 +718,7 @@ static uint64_t next_restart(struct parent *p)
 {
     uint64_t at = DEADLINE_NEVER;
     for (struct child *c = NULL; (c = next_child(p, c));) {
-        if (!c->pid && !c->linked && (c->role == ROLE_HOUSE || p->house_was_ready))
+        if (!c->pid && !c->linked && wanted(c))
             at = MIN(at, c->restart_at_ms);
     }
     return at;
@@ -628,7 +774,7 @@ static void await_end(struct parent *p, enum role r, uint64_t deadline_ms) WAITS
 }
 
 /* Gates and relay first, so that what they accepted and delivered is written; then the house
- * closes the store. */
+ * closes the store; keys serves them to the end. */
 static void end_all(struct parent *p) WAITS
 {
     LOG_INFO("parent", "ending");
@@ -650,6 +796,9 @@ static void end_all(struct parent *p) WAITS
         ipc_house_stop(&p->house.link, &(struct ipc_house_stop_args){GRACE_MS}, NULL, &r))
         proc_kill(p->house.pid, SIGTERM);
     await_end(p, ROLE_HOUSE, deadline_in_ms(END_MS));
+    if (p->keys.linked)
+        ipc_link_stop(&p->keys.link);
+    await_end(p, ROLE_KEYS, deadline_in_ms(GRACE_MS));
 }
 
 static void parent_fiber(void *arg) WAITS
@@ -673,6 +822,7 @@ static enum err parent_open(struct parent *p)
     p->gates = ARENA_ARRAY(&p->arena, struct child, s->ngates);
     if (!p->gates)
         return ERR_NOMEM;
+    p->keys = (struct child){.parent = p, .role = ROLE_KEYS, .name = "keys"};
     p->house = (struct child){.parent = p, .role = ROLE_HOUSE, .name = "house"};
     p->relay = (struct child){.parent = p, .role = ROLE_RELAY, .name = "relay"};
     for (uint32_t i = 0; i < s->ngates; i++) {
@@ -683,6 +833,7 @@ static enum err parent_open(struct parent *p)
     TRY(loop_open(&p->loop, &(struct loop_options){.name = "parent"}));
     fiber_group_init(&p->group);
     event_init(&p->changed);
+    event_init(&p->turn_left);
     TRY(watch_open(&p->signals, p->signals_fd));
     return fiber_start(&p->group, "parent", parent_fiber, p);
 }

@@ -4,6 +4,7 @@
  * house threads as links over which they ask (relay_calls.c). One loop thread, and the resolver's.
  */
 #include "proto/relay/relay.h"
+#include "app/ipc_slot.h"
 #include "app/relay_calls.h"
 #include "app/roles.h"
 #include "base/log.h"
@@ -17,15 +18,10 @@
 
 #define RETIRED_MAX 16
 
-struct relay_process;
 struct relay_link {
-    struct ipc_link link;
+    struct ipc_slot slot;
     struct relay_caller caller;
-    struct relay_process *process;
-    const struct ipc_service *service;
     char name[24];
-    bool running; /* until the link's `ended` */
-    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
 };
 struct relay_process {
     struct server *server;
@@ -47,42 +43,15 @@ struct relay_process {
 
 /* ---- links ---- */
 
-static enum err link_start(struct relay_link *l, int fd);
-
-static void link_ended(struct ipc_link *link)
-{
-    struct relay_link *l = container_of(link, struct relay_link, link);
-    l->running = false;
-    int fd = l->next_fd;
-    l->next_fd = -1;
-    if (fd >= 0 && link_start(l, fd) != ERR_OK)
-        LOG_ERROR("relay", "no link to %s", l->name);
-}
-
-static enum err link_start(struct relay_link *l, int fd)
-{
-    l->link = (struct ipc_link){
-        .name = l->name, .service = l->service, .ctx = &l->caller, .ended = link_ended};
-    enum err e = ipc_link_start(&l->link, fd, &l->process->group);
-    l->running = e == ERR_OK;
-    return e;
-}
-
 static enum err on_attach(void *ctx, struct ipc_relay_attach_args *a, struct arena *arena,
                           struct ipc_relay_attach_results *r) WAITS
 {
     struct relay_process *p = ctx;
     if (a->index >= p->nlinks)
         return ERR_INVALID;
-    struct relay_link *l = &p->links[a->index];
     int fd = a->link;
     a->link = -1;
-    if (!l->running)
-        return link_start(l, fd);
-    file_close(&l->next_fd);
-    l->next_fd = fd;
-    ipc_link_stop(&l->link);
-    return ERR_OK;
+    return ipc_slot_attach(&p->links[a->index].slot, fd);
 }
 
 static enum err links_open(struct relay_process *p)
@@ -95,13 +64,12 @@ static enum err links_open(struct relay_process *p)
     for (uint32_t i = 0; i < p->nlinks; i++) {
         bool gate = i < s->ngates;
         struct relay_link *l = &p->links[i];
-        l->process = p;
-        l->next_fd = -1;
-        l->service = gate ? &relay_calls_for_gates : &relay_calls_for_house;
         l->caller = (struct relay_caller){.relay = &p->table,
                                           .queries_max = gate ? RELAY_GATE_QUERIES_MAX : SIZE_MAX};
         snprintf(l->name, sizeof(l->name), "%s.%u", gate ? "gate" : "house",
                  gate ? i : i - s->ngates);
+        ipc_slot_init(&l->slot, l->name, gate ? &relay_calls_for_gates : &relay_calls_for_house,
+                      &l->caller, &p->group);
     }
     return ERR_OK;
 }
@@ -111,7 +79,7 @@ static enum err links_open(struct relay_process *p)
 static bool busy(const struct relay_process *p)
 {
     for (uint32_t i = 0; i < p->nlinks; i++) {
-        if (p->links[i].running && p->links[i].link.ncalls > 0)
+        if (p->links[i].slot.running && p->links[i].slot.link.ncalls > 0)
             return true;
     }
     return false;

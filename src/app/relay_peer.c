@@ -3,52 +3,17 @@
 
 #include "app/relay_calls.h"
 #include "app/relay_wire.h"
-#include "base/log.h"
 #include "base/num.h"
 #include "core/scan.h"
 #include "os/file.h"
 
 /* ---- the link ---- */
 
-static enum err peer_start(struct relay_peer *p, int fd);
-
-static void peer_ended(struct ipc_link *l)
-{
-    struct relay_peer *p = container_of(l, struct relay_peer, link);
-    p->running = false;
-    int fd = p->next_fd;
-    p->next_fd = -1;
-    if (fd >= 0 && peer_start(p, fd) != ERR_OK)
-        LOG_ERROR("ipc", "no link to the relay");
-}
-
-static enum err peer_start(struct relay_peer *p, int fd)
-{
-    p->link = (struct ipc_link){.name = "relay", .ended = peer_ended};
-    TRY(ipc_link_start(&p->link, fd, p->group));
-    p->running = true;
-    event_signal(&p->came_up);
-    return ERR_OK;
-}
-
-enum err relay_peer_attach(struct relay_peer *p, int fd)
-{
-    if (!p->running)
-        return peer_start(p, fd);
-    file_close(&p->next_fd);
-    p->next_fd = fd;
-    ipc_link_stop(&p->link);
-    return ERR_OK;
-}
+enum err relay_peer_attach(struct relay_peer *p, int fd) { return ipc_slot_attach(&p->slot, fd); }
 
 static struct ipc_link *up(struct relay_peer *p) WAITS
 {
-    uint64_t deadline = deadline_in_ms(RELAY_WAIT_MS);
-    while (!p->link.up) {
-        if (event_wait(&p->came_up, deadline) != ERR_OK)
-            return NULL;
-    }
-    return &p->link;
+    return ipc_slot_up(&p->slot, RELAY_WAIT_MS);
 }
 
 /* ---- the table ---- */
@@ -146,8 +111,8 @@ static enum err peer_scan(void *ctx, const struct relay_scan *q, struct arena *a
 
 void relay_peer_init(struct relay_peer *p, struct fiber_group *group)
 {
-    *p = (struct relay_peer){.group = group, .next_fd = -1};
-    event_init(&p->came_up);
+    ipc_slot_init(&p->slot, "relay", NULL, NULL, group);
+    p->scans = 0;
     event_init(&p->scan_ended);
     p->table = (struct relay){.ctx = p,
                               .attempt = peer_attempt,

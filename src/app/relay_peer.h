@@ -8,20 +8,16 @@
 #ifndef APP_RELAY_PEER_H
 #define APP_RELAY_PEER_H
 
-#include "app/ipc.h"
+#include "app/ipc_slot.h"
 #include "core/relay.h"
 
 #define RELAY_WAIT_MS 2000
 
 struct relay_peer {
     struct relay table;
-    struct ipc_link link;
-    struct fiber_group *group;
-    struct event came_up;
+    struct ipc_slot slot;
     size_t scans; /* under way */
     struct event scan_ended;
-    bool running; /* until the link's `ended` */
-    int next_fd;  /* a newer link that starts when this one has ended; or -1 */
 };
 void relay_peer_init(struct relay_peer *p, struct fiber_group *group);
 /* A (new) link, on the peer's thread; takes fd. */

@@ -93,17 +93,34 @@ enum err text_unpack(int fd, size_t max, struct buf *out)
     return got == size ? ERR_OK : ERR_IO;
 }
 
-enum err certificates_pack(const struct tls_certificate *certs, size_t n, int *fd)
+enum err certificates_fill(const struct tls_certificate *certs, size_t n, int fd)
 {
     BUF_AUTO struct buf text = BUF_INIT(CERTIFICATES_BYTES_MAX);
     for (size_t i = 0; i < n; i++) {
         buf_add_sized(&text, certs[i].chain_pem);
         buf_add_sized(&text, certs[i].key_pem);
     }
-    enum err e = buf_ok(&text) ? text_pack(buf_str(&text), "certificates", fd) : ERR_LIMIT;
+    enum err e = buf_ok(&text) ? file_write_all_at(fd, 0, text.data, text.len) : ERR_LIMIT;
     if (text.data)
         explicit_bzero(text.data, text.len);
+    return e == ERR_OK ? file_seal(fd) : e;
+}
+
+enum err certificates_pack(const struct tls_certificate *certs, size_t n, int *fd)
+{
+    TRY(file_memory("certificates", fd));
+    enum err e = certificates_fill(certs, n, *fd);
+    if (e != ERR_OK)
+        file_close(fd);
     return e;
+}
+
+void certificates_forget(const struct tls_certificate *certs, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (certs[i].key_pem.len > 0)
+            explicit_bzero((char *)(uintptr_t)certs[i].key_pem.data, certs[i].key_pem.len);
+    }
 }
 
 enum err certificates_unpack(int fd, struct arena *a, struct tls_certificate *out, size_t max,
@@ -119,6 +136,7 @@ enum err certificates_unpack(int fd, struct arena *a, struct tls_certificate *ou
             !arena_dup(a, read_sized(&r), &out[*n].key_pem))
             return ERR_NOMEM;
     }
-    explicit_bzero(text.data, text.len);
+    if (text.data)
+        explicit_bzero(text.data, text.len);
     return r.failed ? ERR_CORRUPT : ERR_OK;
 }

@@ -57,9 +57,11 @@ struct server {
     bool memory_store; /* dev without --store */
     uint32_t accounts; /* dev: so many test accounts are made at start */
     uint32_t ngates, nthreads;
-    bool stay_who_we_are;   /* dev: no service user */
-    unsigned uid, gid;      /* the service user; 0: stay who we are */
-    struct tls_server *tls; /* or NULL */
+    bool stay_who_we_are;     /* dev: no service user */
+    unsigned uid, gid;        /* the service user; 0: stay who we are */
+    struct tls_server *tls;   /* certificates without their keys, or NULL */
+    struct tls_signer signer; /* tls's: each gate fills in its own */
+    int keys_fd; /* certificates with their keys, sealed, for the role that holds them; or -1 */
     struct server_socket sockets[SOCKETS_MAX];
     int control_fd; /* listening; the house's */
 };
@@ -69,6 +71,7 @@ struct server {
 int gate_main(struct server *s, uint32_t number, int control);
 int house_main(struct server *s, int control);
 int relay_main(struct server *s, int control);
+int keys_main(struct server *s, int control);
 
 /* Applies the role's row; a process that cannot be confined must not run. */
 enum err role_enter(enum role r, const struct server *s) MUST;
@@ -78,8 +81,12 @@ const char *role_calls(enum role r);
 
 /* PEM texts of certificates in one sealed memory file and back. */
 enum err certificates_pack(const struct tls_certificate *certs, size_t n, int *fd) MUST;
+/* The same into an empty memory file. */
+enum err certificates_fill(const struct tls_certificate *certs, size_t n, int fd) MUST;
 enum err certificates_unpack(int fd, struct arena *a, struct tls_certificate *out, size_t max,
                              size_t *n) MUST;
+/* Wipes the texts of keys, which are in memory of the caller's. */
+void certificates_forget(const struct tls_certificate *certs, size_t n);
 /* A text in a sealed memory file and back. */
 enum err text_pack(str text, const char *name, int *fd) MUST;
 enum err text_unpack(int fd, size_t max, struct buf *out) MUST;

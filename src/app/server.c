@@ -64,25 +64,6 @@ enum err server_certificates(const struct config *c, struct arena *a, struct tls
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-/* Each is tried alone. */
-void server_name_bad_certificate(const struct config *c, const struct tls_certificate *certs,
-                                 size_t n, struct buf *error)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct tls_server *alone;
-        enum err e = tls_server_open(&certs[i], 1, &alone);
-        if (e == ERR_OK) {
-            tls_server_close(alone);
-            continue;
-        }
-        buf_addf(error, "tls.certificates: %.*s is not a certificate with its key.",
-                 STR_ARG(i < c->tls_certificates.count ? c->tls_certificates.items[i]
-                                                       : STR("the one from acme.folder")));
-        return;
-    }
-    buf_add_c(error, "tls.certificates: not valid together (see the log).");
-}
-
 static enum err open_tls(struct server *s, struct buf *error)
 {
     ARENA_AUTO struct arena arena = ARENA_INIT(16777216);
@@ -90,15 +71,8 @@ static enum err open_tls(struct server *s, struct buf *error)
     size_t n;
     if (!certs)
         return ERR_NOMEM;
-    TRY(server_certificates(&s->config, &arena, certs, CERTIFICATES_MAX, &n, error));
-    if (n == 0)
-        return ERR_OK;
-    enum err e = tls_server_open(certs, n, &s->tls);
-    if (e != ERR_OK)
-        server_name_bad_certificate(&s->config, certs, n, error);
-    for (size_t i = 0; i < n; i++)
-        explicit_bzero((char *)(uintptr_t)certs[i].key_pem.data, certs[i].key_pem.len);
-    return e;
+    TRY(certificates_load(&s->config, &arena, certs, CERTIFICATES_MAX, &n, &s->keys_fd, error));
+    return n > 0 ? tls_server_open(certs, n, &s->signer, &s->tls) : ERR_OK;
 }
 
 /* ---- sockets ---- */
@@ -287,7 +261,7 @@ void server_init(struct server *s)
         for (size_t g = 0; g < GATES_MAX; g++)
             s->sockets[i].more[g] = -1;
     }
-    s->control_fd = -1;
+    s->control_fd = s->keys_fd = -1;
 }
 
 enum err server_open(struct server *s, struct buf *error)
@@ -328,6 +302,7 @@ void server_close(struct server *s)
     if (s->control_fd >= 0)
         (void)!file_remove(AT_FDCWD, server_path(s, STR(CONTROL_SOCKET_NAME), &arena));
     file_close(&s->control_fd);
+    file_close(&s->keys_fd);
     tls_server_close(s->tls);
     s->tls = NULL;
     config_free(&s->config);

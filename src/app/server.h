@@ -17,10 +17,8 @@ void server_close(struct server *s);
 
 /* Reads and parses a configuration file. */
 enum err server_config_read(str path, struct config *out, struct buf *error) MUST;
-/* Says in *error which of the configuration's certificates cannot be used. */
-void server_name_bad_certificate(const struct config *c, const struct tls_certificate *certs,
-                                 size_t n, struct buf *error);
-/* Reads tls.certificates; with `certs` empty, n is 0. The PEM texts live in the arena. */
+/* Reads tls.certificates with their keys; with `certs` empty, n is 0. The PEM texts live in the
+ * arena. */
 enum err server_certificates(const struct config *c, struct arena *a, struct tls_certificate *certs,
                              size_t max, size_t *n, struct buf *error) MUST;
 /* Binds what is new in s->config and unbinds what is gone; opened and closed (SOCKETS_MAX each) say

@@ -110,7 +110,7 @@ static void world_main(void *arg)
     struct world *w = arg;
     body(w);
     ipc_link_stop(&w->server);
-    ipc_link_stop(&w->peers[0].link);
+    ipc_link_stop(&w->peers[0].slot.link);
 }
 
 static void world_run(void (*fn)(struct world *w))

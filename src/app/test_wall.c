@@ -189,6 +189,29 @@ static void test_the_relay_opens_no_file(void **state)
     assert_int_equal(outcome(ROLE_RELAY, &own), 1);
 }
 
+static void test_keys_can_only_answer(void **state)
+{
+    static const struct attempt list[] = {
+        {"open a file of the store", read_the_mail},
+        {"write a file of the store", write_the_mail},
+        {"look whether a file is there", look_at_mail},
+        {"remove a file of the store", remove_the_mail},
+        {"open a file elsewhere", read_outside},
+        {"read /etc/passwd", read_passwd},
+        {"list the root folder", list_root},
+        {"run a program", run_a_program},
+        {"fork", fork_a_process},
+        {"make an internet socket", make_internet_socket},
+        {"make a datagram socket", make_udp_socket},
+        {"make a raw socket", make_raw_socket},
+        {"connect out", connect_out},
+        {"reach the control socket", reach_the_control_socket},
+        {"signal the parent", signal_the_parent},
+        {"make memory executable", make_code},
+    };
+    all_refused(ROLE_KEYS, list, sizeof(list) / sizeof(list[0]));
+}
+
 /* The proof proves something only if the same code works where it may. */
 static void test_the_attempts_work_where_they_are_allowed(void **state)
 {
@@ -237,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_a_gate_has_no_way_to_the_mail),
         cmocka_unit_test(test_the_house_stays_in_its_folder),
         cmocka_unit_test(test_the_relay_opens_no_file),
+        cmocka_unit_test(test_keys_can_only_answer),
         cmocka_unit_test(test_the_attempts_work_where_they_are_allowed),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);

@@ -347,6 +347,18 @@ enum err certificate_leaf(str pem, struct buf *out)
     return take_bio(b, ok, out) == ERR_OK ? ERR_OK : ERR_INVALID;
 }
 
+enum err certificate_chain(str pem, struct buf *out)
+{
+    BIO *in = BIO_new_mem_buf(pem.data, (int)pem.len);
+    BIO *b = BIO_new(BIO_s_mem());
+    bool ok = in && b;
+    for (X509 *x; ok && (x = PEM_read_bio_X509(in, NULL, NULL, NULL)); X509_free(x))
+        ok = PEM_write_bio_X509(b, x) == 1;
+    BIO_free(in);
+    ERR_clear_error(); /* the end of the text is reported as an error */
+    return take_bio(b, ok, out) == ERR_OK ? ERR_OK : ERR_INVALID;
+}
+
 int64_t certificate_renew_at(const struct certificate_facts *c, uint32_t spread)
 {
     assert(spread <= 1000);

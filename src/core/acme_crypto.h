@@ -47,6 +47,8 @@ enum err certificate_read(str pem, struct arena *a, struct certificate_facts *ou
 bool certificate_covers(const struct certificate_facts *c, str name); /* wildcards too */
 /* The first certificate of the text, alone, as PEM: never the key that may stand beside it. */
 enum err certificate_leaf(str pem, struct buf *out) MUST;
+/* The same with every certificate of the text, in its order. ERR_INVALID: there is none. */
+enum err certificate_chain(str pem, struct buf *out) MUST;
 /* When to renew: a third of the lifetime is left, earlier by up to a twentieth of it; spread is
  * 0 … 1000. */
 int64_t certificate_renew_at(const struct certificate_facts *c, uint32_t spread);

@@ -29,6 +29,7 @@ struct remembered {
 
 struct auth {
     struct directory *directory;
+    const struct hasher *hasher;
     struct auth_policy policy;
     struct limit_table *pairs;   /* failures by login and source */
     struct limit_table *sources; /* failures by source */
@@ -54,7 +55,8 @@ static enum err counters_open(const struct auth_policy *p, struct limit_table **
     return e;
 }
 
-enum err auth_open(struct directory *d, const struct auth_policy *p, struct auth **out)
+enum err auth_open(struct directory *d, const struct auth_policy *p, const struct hasher *hasher,
+                   struct auth **out)
 {
     struct arena arena = ARENA_INIT((size_t)1 << 18);
     struct auth *a = ARENA_NEW(&arena, struct auth);
@@ -65,6 +67,7 @@ enum err auth_open(struct directory *d, const struct auth_policy *p, struct auth
     }
     a->arena = arena;
     a->directory = d;
+    a->hasher = hasher;
     a->policy = *p;
     a->remembered = r;
     rand_bytes(a->key, sizeof(a->key));
@@ -238,7 +241,7 @@ static enum err verify(struct auth *a, str prepared, str encoded)
     uint64_t now = clock_mono_ms();
     if (r->until_ms > now && CRYPTO_memcmp(r->digest, digest, sizeof(r->digest)) == 0)
         return ERR_OK;
-    TRY(password_verify(prepared, encoded));
+    TRY(a->hasher->verify(a->hasher->ctx, prepared, encoded));
     memcpy(r->digest, digest, sizeof(r->digest));
     r->until_ms = clock_mono_ms() + a->policy.remember_ms;
     return ERR_OK;
@@ -253,13 +256,13 @@ static void pretend(struct auth *a, str prepared)
         ARENA_AUTO struct arena scratch = ARENA_INIT(4096);
         struct credential c = {.scram.iterations = SCRAM_ITERATIONS};
         str copy;
-        if (password_hash(STR("nobody"), PASSWORD_COST_DEFAULT, &scratch, &c) != ERR_OK ||
+        if (a->hasher->hash(a->hasher->ctx, STR("nobody"), PASSWORD_COST_DEFAULT, &scratch, &c) ||
             !arena_dup(&a->arena, c.argon2id, &copy))
             return;
         a->dummy_hash = (char *)copy.data;
         return;
     }
-    enum err ignored = password_verify(prepared, str_c(a->dummy_hash));
+    enum err ignored = a->hasher->verify(a->hasher->ctx, prepared, str_c(a->dummy_hash));
     (void)ignored;
 }
 

@@ -19,7 +19,9 @@ struct auth_policy {
 #define AUTH_POLICY_DEFAULT ((struct auth_policy){10, 200, 600000, 3600000})
 
 struct auth; /* one per house thread */
-enum err auth_open(struct directory *d, const struct auth_policy *p, struct auth **out) MUST;
+/* d and hasher outlive it. */
+enum err auth_open(struct directory *d, const struct auth_policy *p, const struct hasher *hasher,
+                   struct auth **out) MUST;
 void auth_close(struct auth *a);
 /* Another policy from now on. Where it differs, failures are counted from zero and verified
  * passwords are forgotten. Never waits. On an error the old one holds: ERR_INVALID, ERR_NOMEM. */

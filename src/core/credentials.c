@@ -130,6 +130,30 @@ enum err password_verify(str prepared, str encoded)
     return job.match ? ERR_OK : ERR_AUTH;
 }
 
+static enum err hash_here(void *ctx, str prepared, struct password_cost cost, struct arena *a,
+                          struct credential *out) WAITS
+{
+    return password_hash(prepared, cost, a, out);
+}
+
+static enum err verify_here(void *ctx, str prepared, str encoded) WAITS
+{
+    return password_verify(prepared, encoded);
+}
+
+const struct hasher hasher_here = {NULL, hash_here, verify_here};
+
+uint32_t password_memory_kib(str encoded)
+{
+    size_t at = str_find(encoded, STR("$m="));
+    if (!str_starts(encoded, STR("$argon2")) || at == STR_NPOS)
+        return 0;
+    str number = str_skip(encoded, at + 3);
+    uint64_t kib;
+    number = str_head(number, MIN(str_find_char(number, ','), number.len));
+    return num_parse_u64(number, UINT32_MAX, &kib) ? (uint32_t)kib : UINT32_MAX;
+}
+
 str password_generate(struct arena *a)
 {
     uint8_t bytes[10];
@@ -247,8 +271,9 @@ enum err credential_remove(struct directory *d, uint64_t account, uint32_t id)
     return e == ERR_CONFLICT ? ERR_NOT_FOUND : e;
 }
 
-enum err credential_set_password(struct directory *d, uint64_t account, const struct credential *c,
-                                 str password, struct password_cost cost, uint32_t *id)
+enum err credential_set_password(struct directory *d, const struct hasher *hasher, uint64_t account,
+                                 const struct credential *c, str password,
+                                 struct password_cost cost, uint32_t *id)
 {
     ARENA_AUTO struct arena a = ARENA_INIT((size_t)1 << 18);
     const struct credential *items;
@@ -264,7 +289,7 @@ enum err credential_set_password(struct directory *d, uint64_t account, const st
         fresh.scram.iterations = SCRAM_ITERATIONS;
     }
     fresh.created_s = clock_wall_s();
-    enum err e = password_hash(prepared, cost, &a, &fresh);
+    enum err e = hasher->hash(hasher->ctx, prepared, cost, &a, &fresh);
     OPENSSL_cleanse((char *)prepared.data, prepared.len);
     TRY(e);
     return credential_put(d, account, &fresh, id);

@@ -42,6 +42,17 @@ enum err password_hash(str prepared, struct password_cost cost, struct arena *a,
 /* ERR_OK, ERR_AUTH. Runs on the offload pool. Also understands hashes imported from elsewhere
  * (crypt(3) forms). */
 enum err password_verify(str prepared, str encoded) WAITS MUST;
+/* Where passwords are hashed: the running server does it in a process of its own. A temporary error
+ * says that it is away or has too much to do. */
+struct hasher {
+    void *ctx;
+    enum err (*hash)(void *ctx, str prepared, struct password_cost cost, struct arena *a,
+                     struct credential *out) WAITS;
+    enum err (*verify)(void *ctx, str prepared, str encoded) WAITS;
+};
+extern const struct hasher hasher_here; /* the two above, in this process */
+/* KiB that verifying takes while it runs; 0: less than counts. */
+uint32_t password_memory_kib(str encoded);
 void scram_derive(str prepared,
                   struct scram_keys *k); /* salt and iterations are set by the caller */
 /* "xxxx-xxxx-xxxx-xxxx" of 80 random bits. */
@@ -50,8 +61,9 @@ str password_generate(struct arena *a);
 /* The whole of it: prepares, hashes and stores. c: id 0 or CREDENTIAL_NEW, name, protocols, expiry.
  */
 #define CREDENTIAL_NEW UINT32_MAX
-enum err credential_set_password(struct directory *d, uint64_t account, const struct credential *c,
-                                 str password, struct password_cost cost, uint32_t *id) WAITS MUST;
+enum err credential_set_password(struct directory *d, const struct hasher *hasher, uint64_t account,
+                                 const struct credential *c, str password,
+                                 struct password_cost cost, uint32_t *id) WAITS MUST;
 /* Replaces the account's password (id 0) or adds an app password (id CREDENTIAL_NEW;
  * the result says which it got). */
 enum err credential_put(struct directory *d, uint64_t account, const struct credential *c,

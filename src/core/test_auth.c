@@ -22,7 +22,7 @@ struct door {
 static void door_open(struct door *d, struct auth_policy policy)
 {
     people_open(&d->p);
-    OK(auth_open(&d->p.d, &policy, &d->auth));
+    OK(auth_open(&d->p.d, &policy, &hasher_here, &d->auth));
     d->a = people_account(&d->p, "a@example.test");
     d->b = people_account(&d->p, "b@example.test");
     people_password(&d->p, d->a, 0, PROTOCOL_ALL, 0, "alpha");
@@ -180,7 +180,7 @@ static void unknown_logins_look_like_known_ones(void **state)
     assert_int_equal(one.iterations, SCRAM_ITERATIONS);
     /* The same after a restart. */
     struct auth *again;
-    OK(auth_open(&d.p.d, &AUTH_POLICY_DEFAULT, &again));
+    OK(auth_open(&d.p.d, &AUTH_POLICY_DEFAULT, &hasher_here, &again));
     at.login = STR("nobody@example.test");
     OK(auth_scram_salt(again, &at, &two));
     assert_memory_equal(one.salt, two.salt, sizeof one.salt);
@@ -288,7 +288,7 @@ static void remembering_saves_the_hash(void **state)
     uint32_t id;
     struct credential c = {.protocols = PROTOCOL_ALL};
     struct password_cost heavy = {65536, 4};
-    OK(credential_set_password(&d.p.d, d.a, &c, STR("slow"), heavy, &id));
+    OK(credential_set_password(&d.p.d, &hasher_here, d.a, &c, STR("slow"), heavy, &id));
     uint64_t began = clock_mono_ms();
     OK(try(&d, "a@example.test", "192.0.2.1", "slow"));
     uint64_t first = clock_mono_ms() - began;

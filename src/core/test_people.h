@@ -49,7 +49,8 @@ static inline uint32_t people_password(struct people *p, uint64_t account, uint3
     uint32_t id;
     struct credential c = {
         .id = which, .name = STR("test"), .protocols = protocols, .expires_s = expires_s};
-    OK(credential_set_password(&p->d, account, &c, str_c(password), PASSWORD_COST_DEV, &id));
+    OK(credential_set_password(&p->d, &hasher_here, account, &c, str_c(password), PASSWORD_COST_DEV,
+                               &id));
     return id;
 }
 

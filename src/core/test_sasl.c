@@ -62,7 +62,7 @@ static void talk_open(struct talk *t, bool secure)
     people_password(&t->p, id, CREDENTIAL_NEW, PROTOCOL_IMAP, 0, "phone");
     t->local.directory = t->p.d;
     struct auth_policy policy = {100000, 100000, 60000, 60000};
-    OK(auth_open(&t->local.directory, &policy, &t->local.auth));
+    OK(auth_open(&t->local.directory, &policy, &hasher_here, &t->local.auth));
     house_local_table(&t->local, &t->house);
     OK(sock_pair(fds));
     OK(stream_open(fds[0], &t->server));
@@ -259,7 +259,7 @@ static void over_tls(void (*test)(struct talk *t))
     fiber_group_init(&group);
     talk_open(&t, false);
     t.test = test;
-    OK(tls_server_open(&cert, 1, &t.tls_server));
+    OK(tls_server_open(&cert, 1, NULL, &t.tls_server));
     OK(tls_client_open(TLS_VERIFY_NAME, buf_str(&pem[0]), &t.tls_client));
     OK(fiber_start(&group, "server", handshake_server, &t));
     OK(fiber_start(&group, "client", handshake_client, &t));

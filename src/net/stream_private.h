@@ -21,6 +21,7 @@ struct stream {
     uint64_t read_ms, write_ms; /* 0: none */
     SSL *ssl;
     struct stream_deflate *z;
+    struct buf held;   /* ciphertext that goes out with the next write, or before the next wait */
     char *client_name; /* of a verified certificate; malloc'd */
     void (*on_close)(void *arg);
     void *on_close_arg;
@@ -34,6 +35,7 @@ struct stream {
     bool bulk;     /* a read filled its room: take more the next time */
     bool writing;  /* a fiber is in send: another one must not flush */
     bool tls_open; /* handshake done, nothing fatal since: close_notify may be sent */
+    bool holding;  /* a handshake of ours as the server: what it writes is held */
     bool write_ended;
 };
 

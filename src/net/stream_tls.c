@@ -16,6 +16,8 @@
 #include "net/tls_private.h"
 #include "os/sock_io.h"
 
+#define HELD_MAX 65536 /* bytes; a certificate chain with all of a flight */
+
 /* --- OpenSSL's view of the socket: our own calls, so that nothing raises SIGPIPE --- */
 
 static int bio_result(BIO *b, struct stream *s, enum err e, size_t n, int retry)
@@ -40,14 +42,34 @@ static int bio_read(BIO *b, char *out, int len)
     return bio_result(b, s, e, got, BIO_FLAGS_READ);
 }
 
+/* What is held goes first; *sent counts bytes of the part. ERR_BUSY: none of it. */
+static enum err write_with_held(struct stream *s, str part, size_t *sent)
+{
+    str parts[] = {buf_str(&s->held), part};
+    bool held = s->held.len > 0;
+    TRY(sock_try_write(s->watch.fd, held ? parts : parts + 1, held ? 2 : 1, sent));
+    if (!held)
+        return ERR_OK;
+    size_t of_held = MIN(*sent, s->held.len);
+    buf_consume(&s->held, of_held);
+    *sent -= of_held;
+    if (s->held.len == 0)
+        buf_free(&s->held);
+    return *sent > 0 || part.len == 0 ? ERR_OK : ERR_BUSY;
+}
+
 static int bio_write(BIO *b, const char *data, int len)
 {
     struct stream *s = BIO_get_data(b);
-    size_t sent;
+    size_t sent = 0;
     if (len <= 0)
         return 0;
     str part = str_of(data, (size_t)len);
-    enum err e = sock_try_write(s->watch.fd, &part, 1, &sent);
+    if (s->holding && s->held.len < HELD_MAX / 2) {
+        buf_add(&s->held, part);
+        return buf_ok(&s->held) ? len : -1;
+    }
+    enum err e = write_with_held(s, part, &sent);
     return bio_result(b, s, e, sent, BIO_FLAGS_WRITE);
 }
 
@@ -120,20 +142,47 @@ void stream_tls_end_write(struct stream *s)
 
 void stream_tls_free(struct stream *s)
 {
+    buf_free(&s->held);
     SSL_free(s->ssl);
     s->ssl = NULL;
 }
 
 /* --- the handshake --- */
 
-static enum err handshake(struct stream *s)
+static enum err send_held(struct stream *s) WAITS
+{
+    while (s->held.len > 0) {
+        size_t sent;
+        enum err e = write_with_held(s, STR_NONE, &sent);
+        if (e == ERR_BUSY || (e == ERR_OK && s->held.len > 0))
+            e = stream_raw_wait(s, WAIT_WRITE, s->write_ms);
+        TRY(e);
+    }
+    return ERR_OK;
+}
+
+/* As the server a flight is one write, and in TLS 1.3 the tickets behind the last flight, for which
+ * no client waits, go out together with what the session says first. */
+static enum err handshake_once(struct stream *s, int *want) WAITS
+{
+    ERR_clear_error();
+    s->holding = SSL_is_server(s->ssl) == 1;
+    int r = SSL_do_handshake(s->ssl);
+    enum err e = r == 1 ? ERR_OK : tls_error(s, r, want);
+    s->holding = false;
+    if (r == 1 && SSL_version(s->ssl) >= TLS1_3_VERSION)
+        return ERR_OK;
+    enum err sent = send_held(s);
+    return e == ERR_OK || e == ERR_BUSY ? (sent == ERR_OK ? e : sent) : e;
+}
+
+static enum err handshake(struct stream *s) WAITS
 {
     for (;;) {
-        ERR_clear_error();
-        int want, r = SSL_do_handshake(s->ssl);
-        if (r == 1)
+        int want;
+        enum err e = handshake_once(s, &want);
+        if (e == ERR_OK)
             return ERR_OK;
-        enum err e = tls_error(s, r, &want);
         if (e == ERR_BUSY)
             e = stream_raw_wait(s, want, s->read_ms);
         if (e != ERR_OK)
@@ -179,6 +228,7 @@ static enum err attach(struct stream *s, SSL_CTX *ctx)
     BIO_set_init(b, 1);
     SSL_set_bio(ssl, b, b);
     s->ssl = ssl;
+    s->held = BUF_INIT(HELD_MAX);
     return ERR_OK;
 }
 

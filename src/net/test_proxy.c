@@ -18,7 +18,7 @@ static int setup(void **state)
 {
     pki_make(&pki);
     struct tls_certificate c = pki_certificate(&pki, PKI_A_EC);
-    OK(tls_server_open(&c, 1, &server));
+    OK(tls_server_open(&c, 1, NULL, &server));
     OK(tls_client_open(TLS_VERIFY_NAME, buf_str(&pki.ca), &client));
     return 0;
 }

@@ -52,7 +52,7 @@ static int setup(void **state)
     struct tls_certificate certs[] = {pki_certificate(&pki, PKI_A_EC),
                                       pki_certificate(&pki, PKI_A_RSA),
                                       pki_certificate(&pki, PKI_B_EC)};
-    OK(tls_server_open(certs, ARRAY_LEN(certs), &server));
+    OK(tls_server_open(certs, ARRAY_LEN(certs), NULL, &server));
     OK(tls_client_open(TLS_VERIFY_NAME, buf_str(&pki.ca), &client));
     return 0;
 }
@@ -85,7 +85,10 @@ static void versions_main(void *arg)
     OK(server_result);
     OK(client_result);
     assert_true(stream_is_tls(ends.a) && stream_is_tls(ends.b));
+    /* The ticket waits for the first words; in TLS 1.2 the client waits for what is behind it. */
+    assert_int_equal(ends.b->held.len > 0, version == TLS1_3_VERSION);
     talk();
+    assert_int_equal(ends.b->held.len, 0);
     stream_tls_info(ends.b, &info);
     assert_string_equal(info.version, version == TLS1_3_VERSION ? "TLSv1.3" : "TLSv1.2");
     assert_str(info.server_name, "mail.a.example");
@@ -267,6 +270,44 @@ static void test_resumption(void **state)
     run_fibers(resume_main, NULL, &(int){TLS1_3_VERSION});
 }
 
+static int ticket_use(struct tls_tickets *k, unsigned char name[16], bool encrypt)
+{
+    unsigned char iv[16] = {0};
+    EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
+    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    EVP_MAC_CTX *mac = EVP_MAC_CTX_new(hmac);
+    int r = tls_tickets_use(k, name, iv, cipher, mac, encrypt);
+    EVP_MAC_CTX_free(mac);
+    EVP_MAC_free(hmac);
+    EVP_CIPHER_CTX_free(cipher);
+    return r;
+}
+
+/* As gates that were forked from one parent at different times. */
+static void test_tickets_are_good_at_every_gate(void **state)
+{
+    unsigned char seed[TLS_TICKETS_SEED] = {42}, first[16], name[16];
+    uint64_t now = clock_mono_ms();
+    struct tls_tickets *one = tls_tickets_new(seed, now), *other = tls_tickets_new(seed, now);
+    seed[0] = 43;
+    struct tls_tickets *stranger = tls_tickets_new(seed, now);
+    assert_int_equal(ticket_use(one, first, true), 1);
+    assert_int_equal(ticket_use(other, first, false), 1);
+    assert_int_equal(ticket_use(stranger, first, false), 0);
+    for (uint64_t turn = 1; turn <= 3; turn++)
+        tls_tickets_turn(one, now + turn * TLS_TICKETS_LIFE_MS);
+    tls_tickets_turn(other, now + 3 * TLS_TICKETS_LIFE_MS);
+    assert_int_equal(ticket_use(one, name, true), 1);
+    assert_memory_not_equal(name, first, sizeof name);
+    assert_int_equal(ticket_use(other, name, false), 1);
+    assert_int_equal(ticket_use(other, first, false), 0); /* too old */
+    tls_tickets_turn(other, now + 4 * TLS_TICKETS_LIFE_MS);
+    assert_int_equal(ticket_use(other, name, false), 2); /* good, and to be renewed */
+    tls_tickets_free(one);
+    tls_tickets_free(other);
+    tls_tickets_free(stranger);
+}
+
 /* rule: wire-2. Commands that came in the clear behind STARTTLS are not taken for encrypted ones.
  */
 static void injection_main(void *arg)
@@ -360,7 +401,7 @@ static void client_certificate_main(void *arg)
     struct tls_server *kept_server = server;
     struct stream_tls_info info;
     struct tls_certificate own = pki_certificate(&pki, PKI_A_EC);
-    OK(tls_server_open(&own, 1, &server));
+    OK(tls_server_open(&own, 1, NULL, &server));
     bool ours = *(bool *)arg;
     BUF_AUTO struct buf ca = BUF_INIT(65536), ca_key = BUF_INIT(65536);
     OK(tls_make_ca(STR("Another"), &ca, &ca_key));
@@ -529,7 +570,7 @@ static void test_made_certificates(void **state)
     assert_int_equal(tls_certificate_expiry(STR("nonsense"), &expiry), ERR_INVALID);
     struct tls_server *s;
     struct tls_certificate junk = {STR("junk"), STR("junk")};
-    assert_int_equal(tls_server_open(&junk, 1, &s), ERR_INVALID);
+    assert_int_equal(tls_server_open(&junk, 1, NULL, &s), ERR_INVALID);
     assert_null(s);
     struct tls_client *c;
     assert_int_equal(tls_client_open(TLS_VERIFY_NAME, STR("junk"), &c), ERR_INVALID);
@@ -545,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_rsa_client),
         cmocka_unit_test(test_reload),
         cmocka_unit_test(test_resumption),
+        cmocka_unit_test(test_tickets_are_good_at_every_gate),
         cmocka_unit_test(test_rule_wire_2_starttls_injection),
         cmocka_unit_test(test_silent_peer),
         cmocka_unit_test(test_alpn),

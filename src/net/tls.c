@@ -22,6 +22,7 @@
 #include "base/num.h"
 #include "net/tls_private.h"
 #include "os/clock.h"
+#include "os/rand.h"
 
 /* Forward secrecy and AEAD only; ECDSA before RSA because it is cheaper to sign. */
 #define CIPHERS_TLS12                                                                              \
@@ -51,6 +52,7 @@ struct tls_set {
 struct tls_server {
     pthread_mutex_t lock; /* of set */
     struct tls_set *set;
+    const struct tls_signer *signer; /* or NULL */
     struct tls_tickets *tickets;
     unsigned char alpn[ALPN_MAX]; /* as on the wire */
     size_t alpn_len;
@@ -62,6 +64,24 @@ struct tls_client {
     pthread_mutex_t lock; /* of sessions */
     struct map sessions;  /* host name to SSL_SESSION */
 };
+
+/* Made before the roles are forked, so that they are the same in all of them. */
+static struct tls_tickets *process_tickets;
+
+static void tickets_init(void)
+{
+    unsigned char seed[TLS_TICKETS_SEED];
+    rand_bytes(seed, sizeof seed);
+    process_tickets = tls_tickets_new(seed, clock_mono_ms());
+    assert(process_tickets);
+    OPENSSL_cleanse(seed, sizeof seed);
+}
+
+void tls_turn(void)
+{
+    tls_init();
+    tls_tickets_turn(process_tickets, clock_mono_ms());
+}
 
 static void init_once(void)
 {
@@ -78,6 +98,8 @@ static void init_once(void)
     assert(warm);
     SSL_CTX_free(warm);
     stream_tls_init();
+    tls_remote_init();
+    tickets_init();
 }
 
 void tls_init(void)
@@ -230,45 +252,6 @@ SSL_CTX *tls_set_default(struct tls_set *set) { return set->contexts[0]; }
 
 struct tls_tickets *tls_set_tickets(const struct tls_set *set) { return set->server->tickets; }
 
-struct credentials {
-    X509 *leaf;
-    STACK_OF(X509) * chain;
-    EVP_PKEY *key;
-    GENERAL_NAMES *names;
-};
-
-static void credentials_free(struct credentials *c)
-{
-    X509_free(c->leaf);
-    sk_X509_pop_free(c->chain, X509_free);
-    EVP_PKEY_free(c->key);
-    GENERAL_NAMES_free(c->names);
-}
-
-static bool credentials_parse(const struct tls_certificate *in, struct credentials *out)
-{
-    *out = (struct credentials){.chain = sk_X509_new_null()};
-    BIO *b = BIO_new_mem_buf(in->chain_pem.data, (int)in->chain_pem.len);
-    if (!b || !out->chain) {
-        BIO_free(b);
-        return false;
-    }
-    out->leaf = PEM_read_bio_X509(b, NULL, NULL, NULL);
-    for (X509 *x; out->leaf && (x = PEM_read_bio_X509(b, NULL, NULL, NULL));)
-        if (sk_X509_push(out->chain, x) <= 0)
-            X509_free(x);
-    BIO_free(b);
-    if (!out->leaf)
-        return false;
-    ERR_clear_error();
-    b = BIO_new_mem_buf(in->key_pem.data, (int)in->key_pem.len);
-    char no_password[1] = "";
-    out->key = b ? PEM_read_bio_PrivateKey(b, NULL, NULL, no_password) : NULL;
-    BIO_free(b);
-    out->names = X509_get_ext_d2i(out->leaf, NID_subject_alt_name, NULL, NULL);
-    return out->key && X509_check_private_key(out->leaf, out->key) == 1;
-}
-
 static str dns_name(const GENERAL_NAMES *names, int i)
 {
     const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
@@ -277,18 +260,20 @@ static str dns_name(const GENERAL_NAMES *names, int i)
     return str_of(ASN1_STRING_get0_data(g->d.dNSName), (size_t)ASN1_STRING_length(g->d.dNSName));
 }
 
+static int key_kind(X509 *leaf) { return EVP_PKEY_get_base_id(X509_get0_pubkey(leaf)); }
+
 static bool has_kind(SSL_CTX *c, int kind)
 {
     bool found = false;
     for (long more = SSL_CTX_set_current_cert(c, SSL_CERT_SET_FIRST); more == 1 && !found;
          more = SSL_CTX_set_current_cert(c, SSL_CERT_SET_NEXT))
-        found = EVP_PKEY_get_base_id(SSL_CTX_get0_privatekey(c)) == kind;
+        found = key_kind(SSL_CTX_get0_certificate(c)) == kind;
     return found;
 }
 
 /* A context that already serves all of these names with the other kind of key (so that one
  * handshake can offer ECDSA and RSA), or NULL. */
-static SSL_CTX *context_for(struct tls_set *set, const struct credentials *c)
+static SSL_CTX *context_for(struct tls_set *set, const struct tls_pair *c)
 {
     SSL_CTX *found = NULL;
     for (int i = 0; i < sk_GENERAL_NAME_num(c->names); i++) {
@@ -298,10 +283,10 @@ static SSL_CTX *context_for(struct tls_set *set, const struct credentials *c)
             return NULL;
         found = has;
     }
-    return found && !has_kind(found, EVP_PKEY_get_base_id(c->key)) ? found : NULL;
+    return found && !has_kind(found, key_kind(c->leaf)) ? found : NULL;
 }
 
-static bool set_add_names(struct tls_set *set, const struct credentials *c, SSL_CTX *ctx)
+static bool set_add_names(struct tls_set *set, const struct tls_pair *c, SSL_CTX *ctx)
 {
     for (int i = 0; i < sk_GENERAL_NAME_num(c->names); i++) {
         str name = dns_name(c->names, i);
@@ -315,8 +300,8 @@ static bool set_add_names(struct tls_set *set, const struct credentials *c, SSL_
 
 static bool set_add(struct tls_set *set, const struct tls_certificate *in)
 {
-    struct credentials c;
-    bool ok = credentials_parse(in, &c);
+    struct tls_pair c;
+    bool ok = tls_pair_parse(in, set->server->signer, &c);
     SSL_CTX *ctx = ok ? context_for(set, &c) : NULL;
     if (ok && !ctx) {
         ctx = server_context_new(set->server);
@@ -326,7 +311,7 @@ static bool set_add(struct tls_set *set, const struct tls_certificate *in)
     }
     ok = ok && SSL_CTX_use_cert_and_key(ctx, c.leaf, c.key, c.chain, 1) == 1 &&
          set_add_names(set, &c, ctx);
-    credentials_free(&c);
+    tls_pair_free(&c);
     return ok;
 }
 
@@ -355,7 +340,7 @@ static enum err set_build(struct tls_server *t, const struct tls_certificate *ce
 }
 
 enum err tls_server_open(const struct tls_certificate *certs, size_t ncerts,
-                         struct tls_server **out)
+                         const struct tls_signer *signer, struct tls_server **out)
 {
     tls_init();
     *out = NULL;
@@ -363,9 +348,10 @@ enum err tls_server_open(const struct tls_certificate *certs, size_t ncerts,
     if (!t)
         return ERR_NOMEM;
     pthread_mutex_init(&t->lock, NULL);
+    t->signer = signer;
     t->client_ca = BUF_INIT(1u << 20);
-    t->tickets = tls_tickets_new();
-    enum err e = t->tickets ? set_build(t, certs, ncerts, &t->set) : ERR_NOMEM;
+    t->tickets = process_tickets;
+    enum err e = set_build(t, certs, ncerts, &t->set);
     if (e != ERR_OK) {
         tls_server_close(t);
         return e;
@@ -412,7 +398,6 @@ void tls_server_close(struct tls_server *t)
     if (!t)
         return;
     tls_set_put(t->set);
-    tls_tickets_free(t->tickets);
     buf_free(&t->client_ca);
     pthread_mutex_destroy(&t->lock);
     free(t);

@@ -14,15 +14,29 @@ struct tls_server;
 struct tls_client;
 
 void tls_init(void); /* once per process, before the sandbox: loads everything OpenSSL may want */
+/* Session tickets are good at every server of every process that was forked after tls_init. Called
+ * before a fork, so that the child has no keys that are long out of use. */
+void tls_turn(void);
 
 struct tls_certificate {
-    str chain_pem, key_pem;
+    str chain_pem;
+    str key_pem; /* empty: its private key is elsewhere, and the server's signer is asked */
+};
+/* Makes the signatures of handshakes where the private keys are. */
+#define TLS_KEY_ID_BYTES 32
+#define TLS_SIGNATURE_MAX 1024 /* bytes: RSA with 8192 bits */
+struct tls_signer {
+    void *ctx;
+    /* key: SHA-256 of the public key as the certificate has it; scheme: RFC 8446 4.2.3; content:
+     * what is signed, before any hash. On the fiber of the handshake, which may wait. */
+    enum err (*sign)(void *ctx, const uint8_t key[TLS_KEY_ID_BYTES], uint16_t scheme, str content,
+                     struct buf *signature) WAITS;
 };
 /* The first certificate is the default for clients without (or with unknown) SNI. Names come from
  * the certificates' subjectAltNames, wildcards included. ERR_INVALID with a log line that says
- * which. */
+ * which. signer may be NULL when every certificate has its key; it outlives the server. */
 enum err tls_server_open(const struct tls_certificate *certs, size_t ncerts,
-                         struct tls_server **out) MUST;
+                         const struct tls_signer *signer, struct tls_server **out) MUST;
 /* Atomically replaces the certificates for new handshakes. On error the old ones stay. */
 enum err tls_server_reload(struct tls_server *t, const struct tls_certificate *certs,
                            size_t ncerts) MUST;

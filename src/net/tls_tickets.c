@@ -2,7 +2,9 @@
  *
  * Stateless session tickets (RFC 5077, RFC 8446 4.6.1): the server keeps nothing per session. The
  * keys live in memory only and are replaced every few hours; older ones still open tickets for a
- * while.
+ * while. Each follows from a chain value that is overwritten by the next, so processes that were
+ * forked with the same value have the same keys at all times (a client comes back to any gate), and
+ * none can find one of the past again.
  *
  * tidy: allow alloc because connections and contexts live and die one by one
  * tidy: allow system because keys are shared by threads
@@ -11,6 +13,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/params.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -22,7 +25,8 @@
 #include "os/rand.h"
 
 #define KEYS 3
-#define KEY_LIFE_MS (8 * 3600 * 1000ull)
+#define CHAIN TLS_TICKETS_SEED
+#define KEY_LIFE_MS TLS_TICKETS_LIFE_MS
 
 struct ticket_key {
     unsigned char name[16], aes[32], mac[32];
@@ -30,18 +34,51 @@ struct ticket_key {
 struct tls_tickets {
     pthread_mutex_t lock;
     struct ticket_key keys[KEYS]; /* newest first */
+    unsigned char chain[CHAIN];   /* the next key's */
     uint64_t rotate_at_ms;
 };
 
-struct tls_tickets *tls_tickets_new(void)
+static void derive(const unsigned char chain[CHAIN], const char *label, unsigned char out[CHAIN])
+{
+    unsigned len = CHAIN;
+    unsigned char *done =
+        HMAC(EVP_sha256(), chain, CHAIN, (const unsigned char *)label, strlen(label), out, &len);
+    assert(done && len == CHAIN);
+}
+
+/* With the lock held, or nobody else there. */
+static void next_key(struct tls_tickets *k)
+{
+    unsigned char name[CHAIN], next[CHAIN];
+    memmove(k->keys + 1, k->keys, sizeof k->keys - sizeof k->keys[0]);
+    derive(k->chain, "name", name);
+    memcpy(k->keys[0].name, name, sizeof k->keys[0].name);
+    derive(k->chain, "aes", k->keys[0].aes);
+    derive(k->chain, "mac", k->keys[0].mac);
+    derive(k->chain, "next", next);
+    memcpy(k->chain, next, CHAIN);
+    OPENSSL_cleanse(next, sizeof next);
+}
+
+struct tls_tickets *tls_tickets_new(const unsigned char seed[TLS_TICKETS_SEED], uint64_t now_ms)
 {
     struct tls_tickets *k = calloc(1, sizeof *k);
     if (!k)
         return NULL;
     pthread_mutex_init(&k->lock, NULL);
-    rand_bytes(k->keys, sizeof k->keys);
-    k->rotate_at_ms = clock_mono_ms() + KEY_LIFE_MS;
+    memcpy(k->chain, seed, CHAIN);
+    for (int i = 0; i < KEYS; i++)
+        next_key(k);
+    k->rotate_at_ms = now_ms + KEY_LIFE_MS;
     return k;
+}
+
+void tls_tickets_turn(struct tls_tickets *k, uint64_t now_ms)
+{
+    pthread_mutex_lock(&k->lock);
+    for (; now_ms >= k->rotate_at_ms; k->rotate_at_ms += KEY_LIFE_MS)
+        next_key(k);
+    pthread_mutex_unlock(&k->lock);
 }
 
 void tls_tickets_free(struct tls_tickets *k)
@@ -56,16 +93,8 @@ void tls_tickets_free(struct tls_tickets *k)
 /* The index of the key by that name, or KEYS. Copies it out. */
 static size_t key_find(struct tls_tickets *k, const unsigned char *name, struct ticket_key *out)
 {
-    uint64_t now = clock_mono_ms();
+    tls_tickets_turn(k, clock_mono_ms());
     pthread_mutex_lock(&k->lock);
-    while (now >= k->rotate_at_ms) {
-        memmove(k->keys + 1, k->keys, sizeof k->keys - sizeof k->keys[0]);
-        rand_bytes(&k->keys[0], sizeof k->keys[0]);
-        /* After a long silence every key is replaced, but not once for each missed turn. */
-        k->rotate_at_ms += KEY_LIFE_MS;
-        if (now >= k->rotate_at_ms + KEYS * KEY_LIFE_MS)
-            k->rotate_at_ms = now - KEYS * KEY_LIFE_MS;
-    }
     size_t i = 0;
     while (name && i < KEYS && memcmp(k->keys[i].name, name, sizeof k->keys[i].name) != 0)
         i++;

@@ -12,12 +12,14 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "os/chan.h"
 #include "os/loop_impl.h"
 #include "os/sys.h"
+#include "os/wait.h"
 
 /* In the child. What the parent has (epoll, threads, seeds) is not the child's. */
 static void proc_child(int parent, int (*fn)(void *arg), void *arg)
@@ -109,6 +111,31 @@ bool proc_reap(struct proc_exit *out)
         out->code = WEXITSTATUS(status);
     return true;
 }
+
+static enum err await_end(int fd, uint64_t deadline_ms) WAITS
+{
+    struct watch w;
+    TRY(watch_open(&w, fd));
+    enum err e = wait_fd(&w, WAIT_READ, deadline_ms);
+    watch_close(&w);
+    return e;
+}
+
+enum err proc_await(int pid, uint64_t deadline_ms)
+{
+    assert(pid > 0);
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    enum err e = fd >= 0 ? await_end(fd, deadline_ms) : ERR_OK; /* it was reaped already */
+    if (fd >= 0)
+        close(fd);
+    if (e != ERR_OK)
+        kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ; /* it has ended, or is about to */
+    return e;
+}
+
+enum err proc_hide_memory(void) { return prctl(PR_SET_DUMPABLE, 0) == 0 ? ERR_OK : ERR_IO; }
 
 void proc_kill(int pid, int signal)
 {

@@ -7,6 +7,8 @@
 
 #include "base/err.h"
 
+#include <stdint.h>
+
 /* Forks; the child runs fn(arg) and exits with its result. The child dies with its parent
  * (PR_SET_PDEATHSIG). In the child no loop is open any more (it may open its own), signals are
  * unblocked, and fn runs on a full-sized stack also when the caller is a fiber. Call it while the
@@ -19,7 +21,13 @@ struct proc_exit {
 enum err proc_signals_open(int *fd) MUST; /* TERM INT HUP CHLD USR1; blocked in this thread */
 /* The next signal number, 0 when none is pending. */
 int proc_signals_next(int fd);
-bool proc_reap(struct proc_exit *out);  /* one ended child; false when none */
+bool proc_reap(struct proc_exit *out); /* one ended child; false when none */
+/* Waits until this child has ended, and takes it away. At the deadline it is killed. ERR_TIMEOUT,
+ * ERR_CANCELED. */
+enum err proc_await(int pid, uint64_t deadline_ms) WAITS MUST;
+/* This process's memory never becomes a core file, and nobody but root looks into it. After
+ * sandbox_enter. ERR_IO. */
+enum err proc_hide_memory(void) MUST;
 void proc_kill(int pid, int signal);    /* pid > 0 */
 void proc_set_title(const char *title); /* for ps and top; cut after 15 bytes */
 /* Closes every descriptor above standard error but these: a role starts with what it was given.

@@ -133,6 +133,9 @@ static void add_self(struct filter *f)
                                        PR_GET_PDEATHSIG};
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
         allow_equal(f, SCMP_SYS(prctl), 0, options[i]);
+    rule(f, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 2, /* to hide, never to show */
+         (struct scmp_arg_cmp[]){SCMP_CMP64(0, SCMP_CMP_EQ, PR_SET_DUMPABLE),
+                                 SCMP_CMP64(1, SCMP_CMP_EQ, 0)});
     allow_equal(f, SCMP_SYS(tgkill), 0, (uint64_t)getpid());
     allow_equal(f, SCMP_SYS(kill), 0, (uint64_t)getpid());
     rule(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,

@@ -50,6 +50,48 @@ static void children_end_and_are_reaped(void **state)
     assert_true(e.signal == SIGTERM || e.code == 42);
 }
 
+static int hide(void *arg)
+{
+    return proc_hide_memory() == ERR_OK && prctl(PR_GET_DUMPABLE) == 0 ? 5 : 1;
+}
+
+static void memory_is_hidden(void **state)
+{
+    int pid;
+    assert_int_equal(proc_fork(hide, NULL, &pid), ERR_OK);
+    assert_int_equal(await(pid).code, 5);
+}
+
+static int hang(void *arg)
+{
+    poll(NULL, 0, 60000);
+    return 0;
+}
+
+static void awaits(void *arg)
+{
+    int pid, code = 3;
+    assert_int_equal(proc_fork(answer, &code, &pid), ERR_OK);
+    assert_int_equal(proc_await(pid, deadline_in_ms(20000)), ERR_OK);
+    assert_int_equal(proc_fork(hang, NULL, &pid), ERR_OK);
+    assert_int_equal(proc_await(pid, deadline_in_ms(30)), ERR_TIMEOUT);
+    struct proc_exit none;
+    assert_false(proc_reap(&none)); /* both were taken away */
+}
+
+/* On a fiber and off one. */
+static void a_child_is_awaited(void **state)
+{
+    struct loop *l;
+    struct fiber_group g;
+    awaits(NULL);
+    assert_int_equal(loop_open(&l, NULL), ERR_OK);
+    fiber_group_init(&g);
+    assert_int_equal(fiber_start(&g, "awaits", awaits, NULL), ERR_OK);
+    loop_run_until_idle(l);
+    loop_close(l);
+}
+
 static void child_fiber(void *arg) { *(int *)arg += 1; }
 
 /* A role: it opens its own loop though its parent has one, on a stack that fits a role. */
@@ -248,6 +290,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(children_end_and_are_reaped),
         cmocka_unit_test(a_fiber_can_fork),
+        cmocka_unit_test(memory_is_hidden),
+        cmocka_unit_test(a_child_is_awaited),
         cmocka_unit_test(child_dies_with_its_parent),
         cmocka_unit_test(signals_arrive_on_a_descriptor),
         cmocka_unit_test(crash_is_reported_with_its_fibers),

@@ -957,7 +957,7 @@ static int make_world(void **state)
     OK(tls_make_ca(STR("Test CA"), &ca, &ca_key));
     OK(tls_make_certificate(buf_str(&ca), buf_str(&ca_key), names, 1, false, &cert, &key));
     struct tls_certificate c = {buf_str(&cert), buf_str(&key)};
-    OK(tls_server_open(&c, 1, &world.tls));
+    OK(tls_server_open(&c, 1, NULL, &world.tls));
     OK(tls_client_open(TLS_VERIFY_NONE, STR_NONE, &world.any));
     OK(tls_client_open(TLS_VERIFY_NAME, buf_str(&ca), &world.verify));
     return 0;
