@@ -95,10 +95,10 @@ static enum err allowed(uint32_t rights, uint32_t needed)
 static enum err find_in(struct imap *x, const struct place_route *r, struct imap_place *out)
 {
     const struct mailbox *m = mailbox_find(r->account, r->path);
+    out->own = r->own;
     if (!m)
         return ERR_NOT_FOUND;
     out->mailbox = m->id;
-    out->own = r->own;
     return place_rights(x, r->account, m->id, &out->rights);
 }
 
@@ -254,6 +254,10 @@ enum err imap_mailbox_delete(struct imap *x, str name)
     enum err e = imap_place_find(x, name, IMAP_RIGHT('x'), &place);
     if (e == ERR_OK)
         e = delete_place(&place, &x->scratch);
+    /* Whoever deletes what is selected goes on without it; the others are told BYE. */
+    if (e == ERR_OK && x->selected && x->selected->mailbox == place.mailbox &&
+        account_id(x->selected->account) == account_id(place.account))
+        imap_unselect(x);
     imap_place_close(&place);
     return e;
 }
