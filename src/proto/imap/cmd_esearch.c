@@ -103,6 +103,10 @@ void imap_cmd_esearch(struct imap *x, struct imap_cursor *c)
         imap_refuse(x, c);
         return;
     }
+    if (args.uses_numbers && imap_has(x, IMAP_ENABLED_UIDONLY)) {
+        imap_bad_text(x, IMAP_UIDREQUIRED);
+        return;
+    }
     bool only =
         args.nsources == 0 || (args.nsources == 1 && args.sources[0].kind == IMAP_FILTER_SELECTED);
     bool selected = only;

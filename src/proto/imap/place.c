@@ -48,6 +48,13 @@ enum err place_route(struct imap *x, str name, struct place_route *out)
 {
     str rest, address;
     uint64_t id = account_id(x->account);
+    BUF_AUTO struct buf normal = BUF_INIT(4 * MAILBOX_PATH_MAX);
+    /* Clients decompose names; what is stored is NFC. What is no name at all is found nowhere. */
+    if (mailbox_name_normalize(name, &normal) == ERR_OK && !str_eq(buf_str(&normal), name) &&
+        !arena_dup(&x->scratch, buf_str(&normal), &name)) {
+        *out = (struct place_route){0};
+        return ERR_LIMIT;
+    }
     bool group = below(name, PLACE_SHARED, &rest);
     *out = (struct place_route){.path = name, .own = true};
     /* A mailbox of one's own that came with such a name stays within reach. */

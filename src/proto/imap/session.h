@@ -217,6 +217,7 @@ void imap_fetch_flags(struct imap *x, uint32_t seq, const struct message_row *ro
 /* EMAILID, THREADID, MAILBOXID (RFC 8474): "M" and sixteen hex digits, and so on. */
 void imap_render_id(char kind, uint64_t id, struct buf *out);
 
+#define IMAP_UIDREQUIRED "[UIDREQUIRED] Message numbers are not used after ENABLE UIDONLY"
 #define IMAP_DROP_MAX ((uint64_t)1 << 30)    /* bytes of a refused non-synchronizing literal */
 void imap_drop_unread(struct imap *x) WAITS; /* session.c */
 /* The line that came during IDLE (cmd_idle.c). */
