@@ -431,7 +431,15 @@ void mime_base_subject(str raw, struct buf *out, bool *is_reply)
     buf_add(out, s);
 }
 
-bool mime_next_message_id(str *rest, str *id)
+static bool has_space(str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.data[i] == ' ' || s.data[i] == '\t' || s.data[i] == '\r' || s.data[i] == '\n')
+            return true;
+    return false;
+}
+
+static bool next_in_angles(str *rest, str *id)
 {
     size_t open = str_find_char(*rest, '<');
     if (open == STR_NPOS) {
@@ -447,4 +455,12 @@ bool mime_next_message_id(str *rest, str *id)
     *id = str_trim(str_head(*rest, close));
     *rest = str_skip(*rest, close + 1);
     return true;
+}
+
+bool mime_next_message_id(str *rest, str *id)
+{
+    while (next_in_angles(rest, id))
+        if (!str_empty(*id) && !has_space(*id))
+            return true;
+    return false;
 }

@@ -151,7 +151,7 @@ static void test_base_subject(void **state)
 
 static void test_message_ids(void **state)
 {
-    str rest = STR(" <a@b> junk <c@d>\r\n\t<e@f> <open"), id;
+    str rest = STR(" <a@b> junk <x y> <> <c@d>\r\n\t<e@f> <open"), id;
     assert_true(mime_next_message_id(&rest, &id));
     assert_str(id, "a@b");
     assert_true(mime_next_message_id(&rest, &id));
