@@ -155,7 +155,7 @@ static const char *take_selected(struct imap_notify_state *n)
         }
         if (n->selected)
             return "SELECTED is given once, or SELECTED-DELAYED";
-        if (g->events & ~(uint32_t)NOTIFY_MESSAGES)
+        if (g->events & ~(uint32_t)(NOTIFY_MESSAGES | IMAP_EVENT_ANNOTATION_CHANGE))
             return "SELECTED takes events of messages only";
         n->selected = true;
         n->delayed = delayed;
