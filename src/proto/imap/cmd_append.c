@@ -153,6 +153,13 @@ static void next_text(struct append *a, struct imap_cursor *c)
 
 /* ---- CATENATE URLs ---- */
 
+/* A URL with a host names this one, and nobody else's mail (RFC 4469 3). */
+static bool is_ours(const struct imap *x, const struct imap_url *url)
+{
+    return (str_empty(url->host) || str_eq_nocase(url->host, x->config->hostname)) &&
+           (str_empty(url->user) || str_eq_nocase(url->user, x->who.address));
+}
+
 static void take_url(struct append *a, struct part *p, str text)
 {
     struct imap_url url;
@@ -160,6 +167,8 @@ static void take_url(struct append *a, struct part *p, str text)
     if (!p || a->err != ERR_OK)
         return;
     enum err e = imap_url_parse(&a->x->scratch, text, &url);
+    if (e == ERR_OK && !is_ours(a->x, &url))
+        e = ERR_NOT_FOUND;
     if (e == ERR_OK)
         e = imap_place_find(a->x, url.mailbox, IMAP_RIGHT('r'), &place);
     if (e == ERR_OK)

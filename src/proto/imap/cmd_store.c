@@ -3,6 +3,7 @@
  * STORE (RFC 9051 6.4.6, RFC 7162 3.1.3), EXPUNGE, COPY and MOVE (RFC 6851, RFC 4315 for their
  * codes).
  */
+#include "base/log.h"
 #include "base/num.h"
 #include "proto/imap/session.h"
 
@@ -299,8 +300,15 @@ static enum err transfer(struct imap *x, const struct set *uids, const struct im
         set_free(&one.source);
         set_free(&one.target);
     }
-    if (all.source.count > 0)
+    /* A COPY that fails leaves the target as it was (RFC 9051 6.4.7); what moved has moved. */
+    if (e != ERR_OK && !move && all.target.count > 0) {
+        SET_AUTO struct set undone = {0};
+        enum err undo = message_expunge(to->account, to->mailbox, &all.target, &undone, NULL);
+        if (undo != ERR_OK)
+            LOG_WARN("imap", "copies that could not be undone: %s", err_name(undo));
+    } else if (all.source.count > 0) {
         copyuid(&all, code);
+    }
     set_free(&all.source);
     set_free(&all.target);
     return e;
@@ -368,8 +376,13 @@ void imap_cmd_move(struct imap *x, struct imap_cursor *c)
     if (code.len > 0)
         buf_addf(imap_out(x), "* OK [%.*s] Moved\r\n", STR_ARG(buf_str(&code)));
     imap_tell_news(x, true);
+    bool moved = code.len > 0 && imap_has(x, IMAP_ENABLED_CONDSTORE);
+    buf_reset(&code);
+    if (moved) /* RFC 7162 3.2.7, as after an EXPUNGE */
+        buf_addf(&code, "HIGHESTMODSEQ %llu",
+                 (unsigned long long)mailbox_session_modseq(&x->selected->view));
     if (e == ERR_OK)
-        imap_done(x, STR_NONE, "MOVE completed");
+        imap_done(x, buf_str(&code), "MOVE completed");
     else
         imap_no(x, e);
 }
