@@ -12,6 +12,7 @@
 #include "app/server.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "format/charset.h"
 #include "os/file.h"
 #include "os/loop.h"
 #include "os/proc.h"
@@ -847,6 +848,10 @@ int parent_run(struct server *s, parent_ready_fn *ready, void *arg)
     *p = (struct parent){.server = s, .ready = ready, .ready_arg = arg, .arena = arena};
     log_set_role("parent");
     config_log_level(&s->config);
+    size_t missing = charset_preload(); /* before the roles are forked: they share its pages */
+    if (missing)
+        LOG_WARN("parent", "%zu East Asian character sets are missing: libc's gconv modules",
+                 missing);
     enum err e = parent_open(p);
     if (e != ERR_OK) {
         LOG_ERROR("parent", "cannot start: %s", err_text(e));

@@ -74,7 +74,6 @@ struct box *box_get(struct account *a, uint32_t id); /* also purging ones */
 enum err box_apply(struct account *a, uint32_t id, str value, uint64_t version) MUST;
 void box_forget(struct account *a, uint32_t id); /* its row is gone; its view is told */
 void mailbox_purge_start(struct account *a);     /* if there is anything to purge */
-int path_cmp(str a, str b);
 
 /* Waits until the account can take a new commit: loaded, and not broken. */
 enum err account_ready(struct account *a) WAITS MUST;

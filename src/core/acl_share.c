@@ -409,7 +409,7 @@ static bool subscription_row(void *arg, const struct store_row *row)
 enum err acl_subscriptions(struct account *a, struct arena *arena,
                            const struct acl_subscription **out, size_t *n)
 {
-    struct store_key from = key_space(SPACE_SUBSCRIBED), to = key_space_end(SPACE_SUBSCRIBED), last;
+    struct store_key from = key_subscribed(1, 0), to = key_space_end(SPACE_SUBSCRIBED), last;
     struct subscriptions s = {
         .rows = ARENA_ARRAY(arena, struct acl_subscription, ACL_SUBSCRIPTIONS_MAX)};
     if (!s.rows)

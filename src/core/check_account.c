@@ -8,6 +8,7 @@
 #include "core/acl.h"
 #include "core/directory.h"
 #include "core/metadata.h"
+#include "core/subscription.h"
 #include "core/urlkey.h"
 #include "format/mime_cold.h"
 
@@ -308,8 +309,8 @@ static void on_metadata(void *arg, str key, str value)
 static void on_subscribed(void *arg, str key, str value)
 {
     struct account_check *a = arg;
-    if (key.len != 13 || value.len != 2 || value.data[0] != SPACE_SUBSCRIBED)
-        ROW(a, "unreadable subscription to another's mailbox");
+    if (!subscription_row_valid(key, value))
+        ROW(a, "unreadable subscription to another's mailbox, or to one that is gone");
 }
 
 static void on_urlkey(void *arg, str key, str value)

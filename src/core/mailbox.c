@@ -6,6 +6,7 @@
 #include "core/account_private.h"
 #include "core/message.h"
 #include "core/metadata.h"
+#include "core/subscription.h"
 
 #include "base/log.h"
 #include "base/num.h"
@@ -26,7 +27,7 @@ static size_t order_place(const struct account *a, str path)
     size_t from = 0, to = order_count(a);
     while (from < to) {
         size_t mid = from + (to - from) / 2;
-        if (path_cmp(order(a)[mid]->pub.path, path) < 0)
+        if (mailbox_path_cmp(order(a)[mid]->pub.path, path) < 0)
             from = mid + 1;
         else
             to = mid;
@@ -411,6 +412,11 @@ enum err mailbox_subscribe(struct account *a, str path, bool subscribed)
     TRY(account_ready(a));
     struct row_step s = {.a = a, .path = buf_str(&name), .subscribed = subscribed};
     enum err e = change_run_step(a, subscribe_step, &s);
+    if (!subscribed && (e == ERR_OK || e == ERR_EXISTS || e == ERR_NOT_FOUND)) {
+        enum err kept = subscription_forget(a, buf_str(&name));
+        if (kept != ERR_NOT_FOUND)
+            return kept;
+    }
     return e == ERR_EXISTS ? ERR_OK : e;
 }
 
@@ -519,8 +525,20 @@ static enum err delete_step(struct change *c, void *arg)
     row.role = ROLE_NONE;
     row.keywords.count = 0;
     s->id = b->pub.id;
+    if (b->row.subscribed && s->subscribed)
+        subscription_keep(c, b->pub.id, b->row.path);
+    row.subscribed = false;
     change_box(c, b->pub.id, &row, false);
     return ERR_OK;
+}
+
+/* Is there room for one more name that outlives its mailbox? */
+static bool may_keep(struct account *a)
+{
+    ARENA_AUTO struct arena arena = ARENA_INIT(4 << 20);
+    const str *names;
+    size_t n;
+    return subscription_kept(a, &arena, &names, &n) == ERR_OK && n < SUBSCRIPTIONS_KEPT_MAX;
 }
 
 static void purge_fiber(void *arg)
@@ -557,7 +575,7 @@ enum err mailbox_delete(struct account *a, str path)
     if (str_eq(buf_str(&name), STR("INBOX")))
         return ERR_DENIED;
     TRY(account_ready(a));
-    struct row_step s = {.a = a, .path = buf_str(&name)};
+    struct row_step s = {.a = a, .path = buf_str(&name), .subscribed = may_keep(a)};
     TRY(change_run_step(a, delete_step, &s));
     mailbox_purge_start(a);
     return ERR_OK;

@@ -30,6 +30,7 @@ const struct mailbox *mailbox_by_role(struct account *a, enum mailbox_role role)
  * index 0; NULL after the last. */
 const struct mailbox *mailbox_at(struct account *a, size_t index);
 bool mailbox_has_children(struct account *a, const struct mailbox *m);
+int mailbox_path_cmp(str a, str b); /* that order; below, at or above 0 */
 
 /* Checks and brings into the form that is kept: NFC, INBOX in capitals. ERR_INVALID (not UTF-8,
  * control characters, empty levels, "." and ".." levels), ERR_LIMIT. */
@@ -46,8 +47,10 @@ enum err mailbox_create(struct account *a, str path, enum mailbox_role role,
 /* With all below it. INBOX: its messages move to the new mailbox, INBOX stays (RFC 9051 6.3.6).
  * ERR_NOT_FOUND, ERR_EXISTS, ERR_INVALID (into itself). */
 enum err mailbox_rename(struct account *a, str from, str to) WAITS MUST;
-/* ERR_DENIED for INBOX, ERR_HAS_CHILDREN. Open sessions get MAILBOX_NEWS_GONE. */
+/* ERR_DENIED for INBOX, ERR_HAS_CHILDREN. Open sessions get MAILBOX_NEWS_GONE. The name stays
+ * subscribed if it was (subscription.h). */
 enum err mailbox_delete(struct account *a, str path) WAITS MUST;
+/* ERR_NOT_FOUND; taking off the name of a deleted mailbox is fine. */
 enum err mailbox_subscribe(struct account *a, str path, bool subscribed) WAITS MUST;
 enum err mailbox_set_role(struct account *a, uint32_t id, enum mailbox_role role) WAITS MUST;
 /* Makes sure that the mailbox knows these keywords; *bits gets theirs. ERR_LIMIT (KEYWORDS_MAX),

@@ -92,7 +92,7 @@ enum mailbox_role mailbox_role_parse(str name)
 /* '/' before everything, so that a mailbox's children follow it at once. */
 static unsigned rank(char c) { return c == '/' ? 0 : (unsigned char)c; }
 
-int path_cmp(str a, str b)
+int mailbox_path_cmp(str a, str b)
 {
     size_t n = MIN(a.len, b.len);
     for (size_t i = 0; i < n; i++)

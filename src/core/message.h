@@ -70,6 +70,9 @@ struct flag_change {
     enum flag_how how;
     uint32_t flags;
     uint64_t keywords; /* bits: see mailbox_keywords() */
+    /* FLAGS_REPLACE leaves these as they are (rights to some flags only, RFC 4314 4). */
+    uint32_t kept_flags;
+    bool keeps_keywords;
     bool has_unchanged_since;
     uint64_t unchanged_since; /* RFC 7162 3.1.3 */
 };

@@ -46,8 +46,9 @@ static bool apply(const struct flag_change *f, struct message_row *row)
         row->flags &= ~f->flags;
         row->keywords &= ~f->keywords;
     } else {
-        row->flags = f->flags & FLAGS_ALL;
-        row->keywords = f->keywords;
+        row->flags = (row->flags & f->kept_flags) | (f->flags & FLAGS_ALL & ~f->kept_flags);
+        if (!f->keeps_keywords)
+            row->keywords = f->keywords;
     }
     return flags != row->flags || keywords != row->keywords;
 }

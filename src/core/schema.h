@@ -30,7 +30,8 @@ enum space {
     SPACE_METADATA = 10, /* (scope u8, owner u64, mailbox u32, entry) -> core/metadata.h */
     /* Reserved for what comes later, so that nobody takes it for something else. */
     SPACE_SEARCH = 11, /* (first message u64) -> struct search_row: derived, see search_index.h */
-    SPACE_SUBSCRIBED = 12, /* (owner u64, mailbox u32) -> empty: others' mailboxes (core/acl.h) */
+    SPACE_SUBSCRIBED = 12, /* (owner u64, mailbox u32) -> empty: others' mailboxes (core/acl.h);
+                            owner 0 -> name of a deleted one of one's own (core/subscription.h) */
     SPACE_URLKEY = 13,     /* (mailbox u32) -> key of its URLAUTH tokens (core/urlkey.h) */
     /* In queue shards (core/queue.h). */
     SPACE_QUEUE_MESSAGE = 32,

@@ -436,7 +436,7 @@ static enum err update_step(struct account *a, bool *more)
         e = index_new(a, count ? manifest_parts(&m)[count - 1].row.last : 0, more);
     }
     buf_free(&m.rows);
-    if (e != ERR_CORRUPT)
+    if (e != ERR_CORRUPT && e != ERR_UNSUPPORTED) /* of another version: made anew */
         return e;
     *more = true;
     return search_index_drop(a);

@@ -39,7 +39,7 @@ struct segment {
     str ids, texts, term_offsets, posting_offsets, block_table, dictionary, postings;
 };
 /* index: the part before the blocks; borrowed. verify: its checksum too; without, damage gives
- * wrong answers but no harm. ERR_CORRUPT, ERR_UNSUPPORTED (a later version). */
+ * wrong answers but no harm. ERR_CORRUPT, ERR_UNSUPPORTED (another version). */
 enum err segment_open(str index, bool verify, struct segment *out) MUST;
 uint64_t segment_id(const struct segment *s, uint32_t doc);
 /* Where the text of a document is: its block, and inside it. */

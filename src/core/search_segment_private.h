@@ -9,7 +9,7 @@
 #include "core/search_segment.h"
 
 #define SEGMENT_MAGIC "PHSg"
-#define SEGMENT_VERSION 1
+#define SEGMENT_VERSION 2 /* 1 lacks the text of East Asian sets; scanned until it is made anew */
 #define SEGMENT_STOP '\xff'
 #define SEGMENT_WORD_MAX 64   /* bytes of a token in the dictionary; longer ones are cut up */
 #define SEGMENT_NEEDLE_MAX 32 /* of these any part is whole in one piece */

@@ -2,6 +2,7 @@
  *
  * Mailboxes and messages of one account, step by step.
  */
+#include "core/subscription.h"
 #include "core/test_world.h"
 
 #include "base/num.h"
@@ -90,6 +91,34 @@ static void mailboxes_are_made_renamed_and_deleted(void **state)
     assert_true(mailbox_find(a, STR("old/job"))->subscribed);
     OK(mailbox_set_role(a, again, ROLE_FLAGGED));
     assert_int_equal(mailbox_get(a, again)->role, ROLE_FLAGGED);
+    world_close(&w);
+}
+
+static void a_deleted_name_stays_subscribed(void **state)
+{
+    struct world w;
+    struct arena arena = ARENA_INIT(1 << 20);
+    const str *names;
+    size_t n;
+    world_open(&w);
+    struct account *a = w.account;
+    OK(mailbox_create(a, STR("b"), ROLE_NONE, NULL));
+    OK(mailbox_create(a, STR("a/x"), ROLE_NONE, NULL));
+    OK(mailbox_create(a, STR("c"), ROLE_NONE, NULL));
+    OK(mailbox_subscribe(a, STR("b"), true));
+    OK(mailbox_subscribe(a, STR("a/x"), true));
+    OK(mailbox_delete(a, STR("b")));
+    OK(mailbox_delete(a, STR("a/x")));
+    OK(mailbox_delete(a, STR("c")));
+    OK(subscription_kept(a, &arena, &names, &n));
+    assert_int_equal(n, 2);
+    assert_true(str_eq(names[0], STR("a/x")) && str_eq(names[1], STR("b")));
+    assert_int_equal(mailbox_subscribe(a, STR("b"), true), ERR_NOT_FOUND);
+    assert_int_equal(mailbox_subscribe(a, STR("c"), false), ERR_NOT_FOUND);
+    OK(mailbox_subscribe(a, STR("b"), false));
+    OK(subscription_kept(a, &arena, &names, &n));
+    assert_int_equal(n, 1);
+    arena_free(&arena);
     world_close(&w);
 }
 
@@ -401,6 +430,7 @@ int main(void)
         cmocka_unit_test(new_accounts_have_their_mailboxes_once),
         cmocka_unit_test(names_are_checked_and_normalised),
         cmocka_unit_test(mailboxes_are_made_renamed_and_deleted),
+        cmocka_unit_test(a_deleted_name_stays_subscribed),
         cmocka_unit_test(renaming_inbox_moves_its_messages),
         cmocka_unit_test(a_message_is_read_back),
         cmocka_unit_test(tokens_add_once),

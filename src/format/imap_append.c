@@ -104,6 +104,12 @@ enum imap_append_step imap_append_next(struct imap_cursor *c, struct imap_append
     return IMAP_APPEND_BAD;
 }
 
+bool imap_literal_is_url(str text, const struct imap_literal *literal)
+{
+    str before = str_head(text, literal->begin);
+    return str_ends_nocase(before, STR("(URL ")) || str_ends_nocase(before, STR(" URL "));
+}
+
 bool imap_literal_is_message(str line)
 {
     struct imap_literal head;
@@ -129,7 +135,5 @@ bool imap_literal_is_message(str line)
     imap_astring(&c);
     if (!imap_sp(&c))
         return false;
-    /* The URL of a CATENATE part may be a literal, which is an argument. */
-    str before = str_head(line, head.begin);
-    return !str_ends_nocase(before, STR("(URL ")) && !str_ends_nocase(before, STR(" URL "));
+    return !imap_literal_is_url(line, &head);
 }

@@ -63,6 +63,26 @@ static bool take_section_range(struct imap_cursor *c, struct imap_section *out)
     return imap_expect(c, '>');
 }
 
+/* The section as it is echoed: as given, but a server sends no field name as the client's kind of
+ * literal (RFC 7888 4), so with one in it the list is written anew. */
+static str section_echo(struct imap_cursor *c, const struct imap_section *s, str given)
+{
+    size_t list = str_find(given, STR("("));
+    if (list == STR_NPOS || str_find(given, STR("\n")) == STR_NPOS)
+        return given;
+    BUF_AUTO struct buf out = BUF_INIT(2 * given.len + 16);
+    buf_add(&out, str_sub(given, 0, list));
+    for (size_t i = 0; i < s->nfields; i++) {
+        buf_add_char(&out, i ? ' ' : '(');
+        imap_render_astring(&out, s->fields[i]);
+    }
+    buf_add_char(&out, ')');
+    str echo = STR_NONE;
+    if (!buf_ok(&out) || !arena_dup(c->arena, buf_str(&out), &echo))
+        imap_error_kind(c, ERR_LIMIT, "Command too large");
+    return echo;
+}
+
 bool imap_take_section(struct imap_cursor *c, struct imap_section *out)
 {
     bool dot;
@@ -74,7 +94,7 @@ bool imap_take_section(struct imap_cursor *c, struct imap_section *out)
         return false;
     if ((dot || (!out->nparts && imap_peek(c) != ']')) && !take_section_text(c, out))
         return false;
-    out->text = str_sub(c->in, begin, c->pos - begin);
+    out->text = section_echo(c, out, str_sub(c->in, begin, c->pos - begin));
     return imap_expect(c, ']') && take_section_range(c, out);
 }
 

@@ -212,6 +212,8 @@ enum imap_append_step imap_append_next(struct imap_cursor *c, struct imap_append
 /* For the reader: is the literal announced at the end of this line message content (to be
  * streamed) rather than an argument (to be attached)? */
 bool imap_literal_is_message(str line);
+/* The URL of a CATENATE part may be a literal, which is an argument. */
+bool imap_literal_is_url(str text, const struct imap_literal *literal);
 
 /* Sources of ESEARCH (RFC 7377) and filters of NOTIFY (RFC 5465). */
 enum imap_filter_kind {

@@ -180,7 +180,10 @@ static struct search_node *take_key(struct search_context *x, int depth)
     int next = imap_peek(c);
     if ((next >= '0' && next <= '9') || next == '*' || next == '$') {
         struct search_node *node = new_node(x, SEARCH_SEQ);
-        return node && imap_seq_set(c, &node->seq) ? node : NULL;
+        if (!node || !imap_seq_set(c, &node->seq))
+            return NULL;
+        x->out->uses_numbers |= !node->seq.saved;
+        return node;
     }
     for (size_t i = 0; i < ARRAY_LEN(key_rows); i++) {
         if (!imap_accept_word(c, key_rows[i].name))

@@ -66,7 +66,8 @@ enum err mime_render_body(const struct mime *m, bool extended, struct buf *out) 
 /* Subject without "Re:", "Fwd:", list tags (RFC 5256 2.1), as UTF-8; raw is the field's value.
  * *is_reply tells whether something was removed that marks a reply or forward. */
 void mime_base_subject(str raw, struct buf *out, bool *is_reply);
-/* Each "<…>" of References, In-Reply-To or Message-ID, without its brackets. */
+/* Each "<…>" of References, In-Reply-To or Message-ID, without its brackets; those that are no
+ * message ids (RFC 5256 3: "valid") are passed over. */
 bool mime_next_message_id(str *rest, str *id);
 
 #endif

@@ -157,9 +157,11 @@ enum err mime_render_envelope(str header, struct buf *out)
     return render_envelope(&a, header, out);
 }
 
-static enum err add_params(struct arena *a, struct buf *out, const struct param_list *list)
+/* more: rendered pairs to end with, or none. */
+static enum err add_params(struct arena *a, struct buf *out, const struct param_list *list,
+                           str more)
 {
-    if (!list->count) {
+    if (!list->count && str_empty(more)) {
         buf_add(out, STR("NIL"));
         return ERR_OK;
     }
@@ -172,21 +174,30 @@ static enum err add_params(struct arena *a, struct buf *out, const struct param_
             return ERR_LIMIT;
         add_string(out, value);
     }
+    if (!str_empty(more))
+        buf_add_char(out, list->count ? ' ' : '(');
+    buf_add(out, more);
     buf_add_char(out, ')');
     return ERR_OK;
 }
 
-/* body-fld-param: of a text part without Content-Type the default charset (RFC 2045 5.2). */
+static bool has_param(const struct param_list *list, str name)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (str_eq_nocase(list->params[i].name, name))
+            return true;
+    return false;
+}
+
+/* body-fld-param: of a text part that says none the default charset (RFC 2045 5.2). */
 static enum err add_type_params(struct arena *a, struct buf *out, const struct mime_part *p)
 {
     struct param_value v = {.params.count = 0};
     if (p->content_type.data)
         TRY(params_parse(a, p->content_type, &v));
-    if (!v.params.count && str_eq_nocase(p->type, STR("text"))) {
-        buf_add(out, STR("(\"charset\" \"us-ascii\")"));
-        return ERR_OK;
-    }
-    return add_params(a, out, &v.params);
+    bool plain = str_eq_nocase(p->type, STR("text")) && !has_param(&v.params, STR("charset")) &&
+                 !has_param(&v.params, STR("charset*"));
+    return add_params(a, out, &v.params, plain ? STR("\"charset\" \"us-ascii\"") : STR_NONE);
 }
 
 /* body-fld-dsp */
@@ -202,7 +213,7 @@ static enum err add_disposition(struct arena *a, struct buf *out, str raw)
     buf_add_char(out, '(');
     add_string(out, v.type);
     buf_add_char(out, ' ');
-    TRY(add_params(a, out, &v.params));
+    TRY(add_params(a, out, &v.params, STR_NONE));
     buf_add_char(out, ')');
     return ERR_OK;
 }
@@ -290,7 +301,7 @@ static enum err close_body(struct arena *a, const struct mime_part *p, bool exte
             struct param_value v = {.params.count = 0};
             buf_add_char(out, ' ');
             TRY(params_parse(a, p->content_type, &v));
-            TRY(add_params(a, out, &v.params));
+            TRY(add_params(a, out, &v.params, STR_NONE));
         }
     } else {
         if (p->kind == MIME_MESSAGE || str_eq_nocase(p->type, STR("text"))) {
@@ -431,7 +442,15 @@ void mime_base_subject(str raw, struct buf *out, bool *is_reply)
     buf_add(out, s);
 }
 
-bool mime_next_message_id(str *rest, str *id)
+static bool has_space(str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.data[i] == ' ' || s.data[i] == '\t' || s.data[i] == '\r' || s.data[i] == '\n')
+            return true;
+    return false;
+}
+
+static bool next_in_angles(str *rest, str *id)
 {
     size_t open = str_find_char(*rest, '<');
     if (open == STR_NPOS) {
@@ -447,4 +466,12 @@ bool mime_next_message_id(str *rest, str *id)
     *id = str_trim(str_head(*rest, close));
     *rest = str_skip(*rest, close + 1);
     return true;
+}
+
+bool mime_next_message_id(str *rest, str *id)
+{
+    while (next_in_angles(rest, id))
+        if (!str_empty(*id) && !has_space(*id))
+            return true;
+    return false;
 }

@@ -156,6 +156,10 @@ static void test_fetch(void **state)
     assert_int_equal(f.items[6].kind, IMAP_FETCH_PREVIEW_LAZY);
     assert_int_equal(f.items[7].section.nparts, 0);
     assert_true(f.changedsince == 12345 && f.vanished && f.partial.last == -30);
+    /* A client's literal is not echoed as one of the client's kind (RFC 7888 4). */
+    c = at("1 BODY[2.HEADER.FIELDS (\"Date\" {4+}\r\nFrom {2}\r\n)\" {1+}\r\n\n)]");
+    assert_true(imap_take_fetch(&c, &f) && imap_end(&c));
+    assert_str(f.items[0].section.text, "2.HEADER.FIELDS (Date From \")\\\"\" {1}\r\n\n)");
     c = at("1 FULL");
     assert_true(imap_take_fetch(&c, &f) && f.count == 5);
     static const char *const bad[] = {

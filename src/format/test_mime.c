@@ -42,8 +42,9 @@ static void test_leaf(void **state)
                 "\"x\")) (\"en\" \"de\") \"u\")");
     assert_body("Content-Language: en\n\n", true,
                 "(\"text\" \"plain\" " PLAIN_ARGS "0 0 NIL NIL \"en\" NIL)");
-    assert_body("Content-Type: text/x; n=\"\xc3\xb6\"\n\n", false,
-                "(\"text\" \"x\" (\"n\" {2}\r\n\xc3\xb6) NIL NIL \"7bit\" 0 0)");
+    assert_body(
+        "Content-Type: text/x; n=\"\xc3\xb6\"\n\n", false,
+        "(\"text\" \"x\" (\"n\" {2}\r\n\xc3\xb6 \"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0)");
 }
 
 static void test_multipart(void **state)
@@ -67,8 +68,9 @@ static void test_multipart(void **state)
                 "boundary=o\n\n--o\n\nx\n--o--\n--o\n\ny\n--o--\n",
                 false, "((" PLAIN("1 1") " \"b\")" PLAIN("1 1") " \"a\")");
     assert_body("Content-Type: multipart/mixed\n\nno boundary", false, PLAIN("11 1"));
-    assert_body("Content-Type: multipart/mixed; boundary=b\n\nnever comes", false,
-                "(\"text\" \"plain\" (\"boundary\" \"b\") NIL NIL \"7bit\" 11 1)");
+    assert_body(
+        "Content-Type: multipart/mixed; boundary=b\n\nnever comes", false,
+        "(\"text\" \"plain\" (\"boundary\" \"b\" \"charset\" \"us-ascii\") NIL NIL \"7bit\" 11 1)");
     assert_body("Content-Type: multipart/mixed; boundary=\"b--\"\n\n--b--\n\nx\n--b----\n", false,
                 "(" PLAIN("1 1") " \"mixed\")");
 }
@@ -151,7 +153,7 @@ static void test_base_subject(void **state)
 
 static void test_message_ids(void **state)
 {
-    str rest = STR(" <a@b> junk <c@d>\r\n\t<e@f> <open"), id;
+    str rest = STR(" <a@b> junk <x y> <> <c@d>\r\n\t<e@f> <open"), id;
     assert_true(mime_next_message_id(&rest, &id));
     assert_str(id, "a@b");
     assert_true(mime_next_message_id(&rest, &id));

@@ -5,11 +5,13 @@
  * still read where its bytes come anyway, so that the session stays in step.
  */
 #include <assert.h>
+#include <string.h>
 
 #include "base/num.h"
 #include "core/spool.h"
 #include "format/mime_cold.h"
 #include "os/offload.h"
+#include "proto/imap/reader.h"
 #include "proto/imap/url.h"
 
 #define PARSE_INLINE_MAX 262144 /* larger messages are parsed on the offload pool */
@@ -30,6 +32,7 @@ struct append {
     enum err err; /* the first; then data are read and dropped */
     bool stop;    /* answered, or the stream is broken: no more is read */
     str code;     /* a better response code than that of err; NUL behind it */
+    bool nul;     /* the error is a NUL in a literal that is no literal8 (RFC 9051 4.3) */
     bool replace;
     uint32_t replaced_uid;
 };
@@ -92,6 +95,10 @@ static void take_literal(struct append *a, struct part *p, const struct imap_lit
             }
             continue;
         }
+        if (!literal->binary && a->err == ERR_OK && memchr(in.data, '\0', in.len)) {
+            fail(a, ERR_INVALID);
+            a->nul = true;
+        }
         if (p && a->err == ERR_OK) {
             spool_add(&p->spool, in);
             if (p->spool.err != ERR_OK)
@@ -102,17 +109,40 @@ static void take_literal(struct append *a, struct part *p, const struct imap_lit
     }
 }
 
-/* The command's text goes on behind the literal: a new cursor over the next line. */
+/* One line of the command, and while it ends in a URL's literal that and the next line. */
+static enum err read_text(struct append *a, struct buf *text)
+{
+    struct stream *s = a->x->stream;
+    struct imap_literal url;
+    for (;;) {
+        str line;
+        TRY(stream_line(s, IMAP_LINE_MAX, &line, NULL));
+        buf_add(text, line);
+        if (!imap_literal_at_end(buf_str(text), &url) || !imap_literal_is_url(buf_str(text), &url))
+            return buf_ok(text) ? ERR_OK : ERR_LIMIT;
+        if (url.size > IMAP_LINE_MAX || (a->err != ERR_OK && !url.nonsync))
+            return ERR_LIMIT;
+        if (!url.nonsync) {
+            stream_write(s, STR("+ OK\r\n"));
+            TRY(stream_flush(s));
+        }
+        buf_add(text, STR("\r\n"));
+        TRY(imap_read_bytes(s, url.size, text));
+    }
+}
+
+/* The command's text goes on behind the literal: a new cursor over what comes next. */
 static void next_text(struct append *a, struct imap_cursor *c)
 {
-    str line;
-    if (stream_line(a->x->stream, IMAP_LINE_MAX, &line, NULL) != ERR_OK) {
-        a->stop = true;
-        return;
-    }
+    BUF_AUTO struct buf text = BUF_INIT(4 * IMAP_LINE_MAX);
     str copy;
-    if (!arena_dup(&a->x->scratch, line, &copy)) {
-        fail(a, ERR_LIMIT);
+    enum err e = read_text(a, &text);
+    if (e == ERR_OK && !arena_dup(&a->x->scratch, buf_str(&text), &copy))
+        e = ERR_LIMIT;
+    if (e != ERR_OK) { /* what comes behind a literal that is too long is dropped */
+        if (!arena_dup(&a->x->scratch, buf_str(&text), &a->x->unread))
+            a->x->unread = STR_NONE;
+        fail(a, e);
         a->stop = true;
         return;
     }
@@ -123,6 +153,13 @@ static void next_text(struct append *a, struct imap_cursor *c)
 
 /* ---- CATENATE URLs ---- */
 
+/* A URL with a host names this one, and nobody else's mail (RFC 4469 3). */
+static bool is_ours(const struct imap *x, const struct imap_url *url)
+{
+    return (str_empty(url->host) || str_eq_nocase(url->host, x->config->hostname)) &&
+           (str_empty(url->user) || str_eq_nocase(url->user, x->who.address));
+}
+
 static void take_url(struct append *a, struct part *p, str text)
 {
     struct imap_url url;
@@ -130,6 +167,8 @@ static void take_url(struct append *a, struct part *p, str text)
     if (!p || a->err != ERR_OK)
         return;
     enum err e = imap_url_parse(&a->x->scratch, text, &url);
+    if (e == ERR_OK && !is_ours(a->x, &url))
+        e = ERR_NOT_FOUND;
     if (e == ERR_OK)
         e = imap_place_find(a->x, url.mailbox, IMAP_RIGHT('r'), &place);
     if (e == ERR_OK)
@@ -268,7 +307,9 @@ static void answer_failure(struct append *a)
 {
     if (stream_error(a->x->stream) != ERR_OK)
         return;
-    if (!str_empty(a->code))
+    if (a->nul)
+        imap_no_code(a->x, "CANNOT", "Only a literal8, ~{n}, may hold NUL");
+    else if (!str_empty(a->code))
         imap_no_code(a->x, a->code.data, err_text(a->err));
     else
         imap_no(a->x, a->err);

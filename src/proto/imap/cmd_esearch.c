@@ -87,7 +87,7 @@ static bool wanted(const struct esearch *e, const struct imap_listed *row)
 static enum err search_sources(struct esearch *e)
 {
     struct imap_listing l = {0};
-    enum err err = imap_listing_gather(e->x, true, &e->x->scratch, &l);
+    enum err err = imap_listing_gather(e->x, IMAP_LISTING_SHARED, &e->x->scratch, &l);
     for (size_t i = 0; err == ERR_OK && i < l.n; i++)
         if (wanted(e, &l.rows[i]))
             err = search_listed(e, &l.rows[i]);
@@ -101,6 +101,10 @@ void imap_cmd_esearch(struct imap *x, struct imap_cursor *c)
     struct esearch e = {x, &args};
     if (!imap_take_esearch(c, &args)) {
         imap_refuse(x, c);
+        return;
+    }
+    if (args.uses_numbers && imap_has(x, IMAP_ENABLED_UIDONLY)) {
+        imap_bad_text(x, IMAP_UIDREQUIRED);
         return;
     }
     bool only =

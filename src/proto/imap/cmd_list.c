@@ -105,7 +105,7 @@ static enum chosen chosen(const struct listing *l, size_t at, bool *childinfo)
     if ((select & IMAP_LIST_SPECIAL_USE) && str_empty(mailbox_role_name(row->role)))
         return CHOSEN_NOT;
     if (!(select & IMAP_LIST_SUBSCRIBED))
-        return CHOSEN;
+        return row->gone ? CHOSEN_NOT : CHOSEN;
     if (select & IMAP_LIST_RECURSIVEMATCH)
         *childinfo = child_subscribed(l, at, false);
     if (row->subscribed || *childinfo)
@@ -120,7 +120,7 @@ static void attributes(const struct listing *l, const struct imap_listed *row, b
     str role = row->account ? mailbox_role_name(row->role) : STR_NONE;
     if (!row->account && l->args->extended)
         buf_add(out, STR("\\NonExistent "));
-    else if (!row->account || level)
+    else if ((!row->account && !row->subscribed) || level)
         buf_add(out, STR("\\Noselect "));
     buf_add(out, row->children ? STR("\\HasChildren") : STR("\\HasNoChildren"));
     if (!str_empty(role))
@@ -180,7 +180,10 @@ static enum err list_all(struct listing *l)
                 ? pattern
                 : arena_fmt(&x->scratch, "%.*s%.*s", STR_ARG(l->args->reference), STR_ARG(pattern));
     }
-    TRY(imap_listing_gather(x, wants_shared(l), &x->scratch, &l->all));
+    unsigned what = wants_shared(l) ? IMAP_LISTING_SHARED : 0;
+    if ((l->args->select | l->args->results) & IMAP_LIST_SUBSCRIBED)
+        what |= IMAP_LISTING_GONE;
+    TRY(imap_listing_gather(x, what, &x->scratch, &l->all));
     for (size_t i = 0; i < l->all.n && stream_error(x->stream) == ERR_OK; i++) {
         const struct imap_listed *row = &l->all.rows[i];
         bool childinfo;

@@ -95,9 +95,8 @@ static enum err tell_entry(struct telling *t, const struct target *on, str given
     TRY(metadata_list(&p, name, depth, &t->x->scratch, &values, &n));
     for (size_t i = 0; i < n; i++)
         tell_value(t, values[i].name, values[i].value);
-    if (n == 0 && missing) { /* RFC 9590 3: an entry that was asked for and is not there is NIL */
+    if (n == 0 && missing) /* an entry that was asked for by name and is not there is NIL */
         buf_addf(&t->line, "%s%.*s NIL", t->entries++ ? " " : "", STR_ARG(name));
-    }
     return buf_ok(&t->line) ? ERR_OK : ERR_LIMIT;
 }
 
@@ -180,7 +179,7 @@ void imap_cmd_getmetadata(struct imap *x, struct imap_cursor *c)
     if (args.count > ENTRIES_MAX)
         e = ERR_LIMIT;
     for (size_t i = 0; i < args.count && e == ERR_OK; i++)
-        e = tell_entry(&t, &on, args.entries[i], args.depth, false);
+        e = tell_entry(&t, &on, args.entries[i], args.depth, args.depth == 0);
     if (e != ERR_OK)
         t.entries = 0;
     finish(&t);

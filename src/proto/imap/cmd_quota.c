@@ -91,7 +91,7 @@ static enum err shares(struct imap *x, uint64_t owner, bool *yes)
     TRY(is_admin(x, yes));
     if (*yes)
         return ERR_OK;
-    enum err e = imap_listing_gather(x, true, &x->scratch, &all);
+    enum err e = imap_listing_gather(x, IMAP_LISTING_SHARED, &x->scratch, &all);
     for (size_t i = 0; e == ERR_OK && i < all.n; i++)
         *yes = *yes || (all.rows[i].account && account_id(all.rows[i].account) == owner &&
                         (all.rows[i].rights & IMAP_RIGHT('r')));

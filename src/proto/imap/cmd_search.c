@@ -47,6 +47,10 @@ void imap_cmd_search(struct imap *x, struct imap_cursor *c)
         imap_refuse(x, c);
         return;
     }
+    if (args.uses_numbers && imap_has(x, IMAP_ENABLED_UIDONLY)) {
+        imap_bad_text(x, IMAP_UIDREQUIRED);
+        return;
+    }
     const char *why = objection(x, &args);
     if (why) {
         imap_bad_text(x, why);

@@ -278,8 +278,9 @@ static void tell_state(struct imap *x, const struct mailbox *m)
     buf_add(out, STR("] Id\r\n"));
 }
 
-/* RFC 9051 6.3.2: a LIST response tells the name in its canonical form. */
-static void tell_name(struct imap *x, const struct mailbox *m)
+/* RFC 9051 6.3.2: a LIST response tells the name in its canonical form, and whose it is (6.3.9.7).
+ */
+static void tell_name(struct imap *x, const struct mailbox *m, str given)
 {
     BUF_AUTO struct buf name = BUF_INIT(4096);
     struct buf *out = imap_out(x);
@@ -290,6 +291,11 @@ static void tell_name(struct imap *x, const struct mailbox *m)
     buf_add(out, STR(") \"/\" "));
     imap_place_name(x, x->selected->account, m, &name);
     imap_render_mailbox(out, buf_str(&name), imap_utf8_names(x));
+    if (!str_eq(buf_str(&name), given)) {
+        buf_add(out, STR(" (\"OLDNAME\" ("));
+        imap_render_mailbox(out, given, imap_utf8_names(x));
+        buf_add(out, STR("))"));
+    }
     buf_add(out, STR("\r\n"));
 }
 
@@ -389,7 +395,7 @@ static void select_mailbox(struct imap *x, struct imap_cursor *c, bool read_only
         return;
     }
     if (args.seqs.count && imap_has(x, IMAP_ENABLED_UIDONLY)) {
-        imap_bad_text(x, "[UIDREQUIRED] Message numbers are not used after ENABLE UIDONLY");
+        imap_bad_text(x, IMAP_UIDREQUIRED);
         return;
     }
     if (x->selected) {
@@ -406,7 +412,7 @@ static void select_mailbox(struct imap *x, struct imap_cursor *c, bool read_only
     if (args.condstore || args.qresync)
         x->enabled |= IMAP_ENABLED_CONDSTORE;
     tell_state(x, m);
-    tell_name(x, m);
+    tell_name(x, m, args.mailbox);
     if (args.qresync)
         resynchronize(x, &args);
     imap_done(x, x->selected->read_only ? STR("READ-ONLY") : STR("READ-WRITE"),

@@ -42,6 +42,10 @@ void imap_cmd_sort(struct imap *x, struct imap_cursor *c)
         imap_refuse(x, c);
         return;
     }
+    if (args.uses_numbers && imap_has(x, IMAP_ENABLED_UIDONLY)) {
+        imap_bad_text(x, IMAP_UIDREQUIRED);
+        return;
+    }
     if (args.uses_modseq)
         x->enabled |= IMAP_ENABLED_CONDSTORE;
     enum err e = sort_selected(x, &args, c, start);

@@ -3,6 +3,7 @@
  * STORE (RFC 9051 6.4.6, RFC 7162 3.1.3), EXPUNGE, COPY and MOVE (RFC 6851, RFC 4315 for their
  * codes).
  */
+#include "base/log.h"
 #include "base/num.h"
 #include "proto/imap/session.h"
 
@@ -16,27 +17,42 @@ static enum flag_how how_of(enum imap_store_op op)
                                      : FLAGS_REPLACE;
 }
 
-/* Rights by flag (RFC 4314 4): s for \Seen, t for \Deleted, w for the rest. */
-static uint32_t rights_for(const struct imap_store *args)
+/* Rights by flag (RFC 4314 4): s for \Seen, t for \Deleted, w for the rest. What may not be changed
+ * is left out of the command, for a client knows little to do with NO; false, and answered, when
+ * nothing is left. kept: the system flags that stay; keywords go with 'w'. */
+static bool allowed_flags(struct imap *x, struct imap_store *args, uint32_t *kept)
 {
-    uint32_t rights = 0, flags = args->flags.system;
-    if (flags & IMAP_FLAG_SEEN)
-        rights |= IMAP_RIGHT('s');
-    if (flags & IMAP_FLAG_DELETED)
-        rights |= IMAP_RIGHT('t');
-    if ((flags & ~(uint32_t)(IMAP_FLAG_SEEN | IMAP_FLAG_DELETED)) || args->flags.count > 0)
-        rights |= IMAP_RIGHT('w');
-    if (args->op == IMAP_STORE_SET)
-        rights |= IMAP_RIGHT('w') | IMAP_RIGHT('s') | IMAP_RIGHT('t');
-    return rights;
+    uint32_t rights = x->selected->rights, given = args->flags.system;
+    *kept = 0;
+    if (!(rights & IMAP_RIGHT('s')))
+        *kept |= IMAP_FLAG_SEEN;
+    if (!(rights & IMAP_RIGHT('t')))
+        *kept |= IMAP_FLAG_DELETED;
+    if (!(rights & IMAP_RIGHT('w')))
+        *kept |= ~(uint32_t)(IMAP_FLAG_SEEN | IMAP_FLAG_DELETED);
+    bool keywords = args->flags.count && (rights & IMAP_RIGHT('w'));
+    bool names_any = given || args->flags.count;
+    bool any = keywords || (given & ~*kept);
+    if (!names_any) /* FLAGS () clears what may be cleared; "+FLAGS ()" does nothing */
+        any = args->op != IMAP_STORE_SET ||
+              (rights & (IMAP_RIGHT('s') | IMAP_RIGHT('t') | IMAP_RIGHT('w')));
+    if (!imap_may(x, any ? 0 : IMAP_RIGHTS_ALL))
+        return false;
+    args->flags.system &= ~*kept;
+    if (!keywords)
+        args->flags.count = 0;
+    return true;
 }
 
-static enum err change_of(struct imap *x, const struct imap_store *args, struct flag_change *out)
+static enum err change_of(struct imap *x, const struct imap_store *args, uint32_t kept,
+                          struct flag_change *out)
 {
     struct imap_selected *s = x->selected;
     *out = (struct flag_change){
         .how = how_of(args->op),
         .flags = imap_flags_to(args->flags.system),
+        .kept_flags = imap_flags_to(kept),
+        .keeps_keywords = !(s->rights & IMAP_RIGHT('w')),
         .has_unchanged_since = args->has_unchangedsince,
         .unchanged_since = args->unchangedsince,
     };
@@ -192,18 +208,18 @@ void imap_cmd_store(struct imap *x, struct imap_cursor *c)
     struct flag_change change;
     struct flag_result result = {0};
     SET_AUTO struct set uids = {0};
-    uint32_t lowest = 0;
+    uint32_t kept, lowest = 0;
     if (!imap_take_store(c, &args) || !imap_end(c)) {
         imap_refuse(x, c);
         return;
     }
-    if (!imap_may(x, rights_for(&args)) || !imap_named_uids(x, &args.seq, &uids))
+    if (!allowed_flags(x, &args, &kept) || !imap_named_uids(x, &args.seq, &uids))
         return;
     if (args.has_unchangedsince)
         x->enabled |= IMAP_ENABLED_CONDSTORE;
     enum err e = imap_limit(x, &uids, &lowest);
     if (e == ERR_OK)
-        e = change_of(x, &args, &change);
+        e = change_of(x, &args, kept, &change);
     if (e == ERR_OK)
         e = set_flags(x, &uids, &change, &result);
     if (e == ERR_OK)
@@ -284,8 +300,15 @@ static enum err transfer(struct imap *x, const struct set *uids, const struct im
         set_free(&one.source);
         set_free(&one.target);
     }
-    if (all.source.count > 0)
+    /* A COPY that fails leaves the target as it was (RFC 9051 6.4.7); what moved has moved. */
+    if (e != ERR_OK && !move && all.target.count > 0) {
+        SET_AUTO struct set undone = {0};
+        enum err undo = message_expunge(to->account, to->mailbox, &all.target, &undone, NULL);
+        if (undo != ERR_OK)
+            LOG_WARN("imap", "copies that could not be undone: %s", err_name(undo));
+    } else if (all.source.count > 0) {
         copyuid(&all, code);
+    }
     set_free(&all.source);
     set_free(&all.target);
     return e;
@@ -353,8 +376,13 @@ void imap_cmd_move(struct imap *x, struct imap_cursor *c)
     if (code.len > 0)
         buf_addf(imap_out(x), "* OK [%.*s] Moved\r\n", STR_ARG(buf_str(&code)));
     imap_tell_news(x, true);
+    bool moved = code.len > 0 && imap_has(x, IMAP_ENABLED_CONDSTORE);
+    buf_reset(&code);
+    if (moved) /* RFC 7162 3.2.7, as after an EXPUNGE */
+        buf_addf(&code, "HIGHESTMODSEQ %llu",
+                 (unsigned long long)mailbox_session_modseq(&x->selected->view));
     if (e == ERR_OK)
-        imap_done(x, STR_NONE, "MOVE completed");
+        imap_done(x, buf_str(&code), "MOVE completed");
     else
         imap_no(x, e);
 }

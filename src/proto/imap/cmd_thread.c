@@ -106,6 +106,10 @@ void imap_cmd_thread(struct imap *x, struct imap_cursor *c)
         imap_refuse(x, c);
         return;
     }
+    if (args.uses_numbers && imap_has(x, IMAP_ENABLED_UIDONLY)) {
+        imap_bad_text(x, IMAP_UIDREQUIRED);
+        return;
+    }
     if (args.thread == THREAD_REFS) {
         imap_bad_text(x, "Threading algorithm not known");
         return;

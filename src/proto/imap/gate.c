@@ -239,7 +239,10 @@ static void serve(struct gate *x)
         if (e == ERR_OK) {
             serve_text(x);
         } else if (e == ERR_LINE_TOO_LONG || e == ERR_LIMIT) {
-            x->tag = STR("*");
+            struct imap_cursor c = imap_cursor_of(buf_str(&x->command), &x->scratch, false);
+            x->tag = imap_tag(&c);
+            if (!imap_ok(&c)) /* of a line that is too long nothing is known */
+                x->tag = STR("*");
             say_bad(x, "Command too large");
         } else {
             if (e == ERR_TIMEOUT)

@@ -15,7 +15,7 @@
 
 struct imap_config {
     str hostname;
-    uint32_t errors_max;       /* BAD commands before BYE */
+    uint32_t errors_max;       /* BAD commands before BYE; signed in: in a row */
     uint64_t login_timeout_ms; /* not-authenticated state as a whole */
     uint64_t idle_timeout_ms;  /* RFC 9051 5.4: at least 30 minutes */
     uint64_t keepalive_ms;     /* "* OK Still here" during IDLE, within NAT time-outs; 0: never */

@@ -155,7 +155,7 @@ static const char *take_selected(struct imap_notify_state *n)
         }
         if (n->selected)
             return "SELECTED is given once, or SELECTED-DELAYED";
-        if (g->events & ~(uint32_t)NOTIFY_MESSAGES)
+        if (g->events & ~(uint32_t)(NOTIFY_MESSAGES | IMAP_EVENT_ANNOTATION_CHANGE))
             return "SELECTED takes events of messages only";
         n->selected = true;
         n->delayed = delayed;
@@ -217,7 +217,7 @@ static enum err begin(struct imap *x)
                                             .changed = directory_changed};
         n->watches_directory = store_watch_start(store, &n->directory) == ERR_OK;
     }
-    enum err e = imap_listing_gather(x, n->shared, &x->scratch, &all);
+    enum err e = imap_listing_gather(x, n->shared ? IMAP_LISTING_SHARED : 0, &x->scratch, &all);
     if (e == ERR_OK)
         e = notify_watch(x, &all);
     if (e == ERR_OK)

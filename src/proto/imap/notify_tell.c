@@ -283,7 +283,7 @@ static enum err tell_accounts(struct imap *x, struct looks *looks, struct imap_l
     bool mailboxes = n->directory_dirty;
     n->directory_dirty = false;
     TRY(look_at_all(x, looks, &mailboxes));
-    TRY(imap_listing_gather(x, n->shared, &x->scratch, all));
+    TRY(imap_listing_gather(x, n->shared ? IMAP_LISTING_SHARED : 0, &x->scratch, all));
     if (mailboxes) {
         TRY(notify_watch(x, all));
         tell_mailboxes(x, all);

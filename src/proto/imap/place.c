@@ -48,6 +48,13 @@ enum err place_route(struct imap *x, str name, struct place_route *out)
 {
     str rest, address;
     uint64_t id = account_id(x->account);
+    BUF_AUTO struct buf normal = BUF_INIT(4 * MAILBOX_PATH_MAX);
+    /* Clients decompose names; what is stored is NFC. What is no name at all is found nowhere. */
+    if (mailbox_name_normalize(name, &normal) == ERR_OK && !str_eq(buf_str(&normal), name) &&
+        !arena_dup(&x->scratch, buf_str(&normal), &name)) {
+        *out = (struct place_route){0};
+        return ERR_LIMIT;
+    }
     bool group = below(name, PLACE_SHARED, &rest);
     *out = (struct place_route){.path = name, .own = true};
     /* A mailbox of one's own that came with such a name stays within reach. */
@@ -95,10 +102,10 @@ static enum err allowed(uint32_t rights, uint32_t needed)
 static enum err find_in(struct imap *x, const struct place_route *r, struct imap_place *out)
 {
     const struct mailbox *m = mailbox_find(r->account, r->path);
+    out->own = r->own;
     if (!m)
         return ERR_NOT_FOUND;
     out->mailbox = m->id;
-    out->own = r->own;
     return place_rights(x, r->account, m->id, &out->rights);
 }
 
@@ -254,6 +261,10 @@ enum err imap_mailbox_delete(struct imap *x, str name)
     enum err e = imap_place_find(x, name, IMAP_RIGHT('x'), &place);
     if (e == ERR_OK)
         e = delete_place(&place, &x->scratch);
+    /* Whoever deletes what is selected goes on without it; the others are told BYE. */
+    if (e == ERR_OK && x->selected && x->selected->mailbox == place.mailbox &&
+        account_id(x->selected->account) == account_id(place.account))
+        imap_unselect(x);
     imap_place_close(&place);
     return e;
 }

@@ -15,7 +15,7 @@
 
 struct place_route {
     struct account *account; /* held open; NULL after an error */
-    str path;                /* in that account; borrowed from the name */
+    str path; /* in that account, NFC; borrowed from the name, or in the command's arena */
     bool own;
 };
 /* ERR_NOT_FOUND: no such owner. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "core/subscription.h"
 #include "proto/imap/place.h"
 
 #define OWNER_BYTES_MAX ((size_t)8 << 20) /* lists of rights of one owner */
@@ -31,25 +32,8 @@ static bool is_below(str name, str parent)
     return name.len > parent.len && name.data[parent.len] == '/' && str_starts(name, parent);
 }
 
-static enum err gather_own(struct imap *x, struct imap_listing *l)
-{
-    const struct mailbox *m;
-    for (size_t i = 0; (m = mailbox_at(x->account, i)); i++) {
-        struct imap_listed *row = add(l);
-        if (!row || !arena_dup(l->arena, m->path, &row->name))
-            return ERR_LIMIT;
-        row->account = x->account;
-        row->mailbox = m->id;
-        row->rights = ACL_RIGHTS_ALL;
-        row->own = true;
-        row->subscribed = m->subscribed;
-        row->role = m->role;
-    }
-    return ERR_OK;
-}
-
 /* Levels above a name that are not there by themselves. */
-static enum err add_levels(struct imap_listing *l, str name)
+static enum err add_levels(struct imap_listing *l, str name, bool gone)
 {
     str before = l->n ? l->rows[l->n - 1].name : STR_NONE;
     for (size_t i = 0; i < name.len; i++) {
@@ -60,6 +44,65 @@ static enum err add_levels(struct imap_listing *l, str name)
         if (!row)
             return ERR_LIMIT;
         row->name = level;
+        row->gone = gone;
+    }
+    return ERR_OK;
+}
+
+/* The names of deleted mailboxes that stay subscribed, in order of path. */
+struct gone {
+    const str *names;
+    size_t n;
+};
+
+static enum err add_gone(struct imap_listing *l, str name)
+{
+    TRY(add_levels(l, name, true));
+    struct imap_listed *row = add(l);
+    if (!row)
+        return ERR_LIMIT;
+    row->name = name;
+    row->subscribed = row->gone = true;
+    return ERR_OK;
+}
+
+/* Those that come before this path; true when the next one is this path itself. */
+static enum err gone_before(struct imap_listing *l, struct gone *g, str path, bool *same)
+{
+    *same = false;
+    while (g->n && mailbox_path_cmp(g->names[0], path) < 0) {
+        TRY(add_gone(l, g->names[0]));
+        g->names++;
+        g->n--;
+    }
+    for (; g->n && str_eq(g->names[0], path); g->names++, g->n--)
+        *same = true;
+    return ERR_OK;
+}
+
+static enum err gather_own(struct imap *x, bool with_gone, struct imap_listing *l)
+{
+    const struct mailbox *m;
+    struct gone gone = {0};
+    bool same;
+    if (with_gone)
+        TRY(subscription_kept(x->account, l->arena, &gone.names, &gone.n));
+    for (size_t i = 0; (m = mailbox_at(x->account, i)); i++) {
+        TRY(gone_before(l, &gone, m->path, &same));
+        struct imap_listed *row = add(l);
+        if (!row || !arena_dup(l->arena, m->path, &row->name))
+            return ERR_LIMIT;
+        row->account = x->account;
+        row->mailbox = m->id;
+        row->rights = ACL_RIGHTS_ALL;
+        row->own = true;
+        row->subscribed = m->subscribed || same;
+        row->role = m->role;
+    }
+    while (gone.n) {
+        TRY(add_gone(l, gone.names[0]));
+        gone.names++;
+        gone.n--;
     }
     return ERR_OK;
 }
@@ -136,7 +179,7 @@ static enum err gather_candidate(struct shared *s, struct account *a, str prefix
     str name = arena_fmt(s->l->arena, "%.*s%.*s", STR_ARG(prefix), STR_ARG(c->path));
     if (str_empty(name))
         return ERR_LIMIT;
-    TRY(add_levels(s->l, name));
+    TRY(add_levels(s->l, name, false));
     struct imap_listed *row = add(s->l);
     if (!row)
         return ERR_LIMIT;
@@ -204,15 +247,24 @@ static enum err gather_shared(struct imap *x, struct imap_listing *l)
     return ERR_OK;
 }
 
-enum err imap_listing_gather(struct imap *x, bool shared, struct arena *arena,
+/* Has it something below that is there? What is gone is skipped; it comes in between. */
+static bool has_children(const struct imap_listing *l, size_t at)
+{
+    for (size_t i = at + 1; i < l->n && is_below(l->rows[i].name, l->rows[at].name); i++)
+        if (!l->rows[i].gone)
+            return true;
+    return false;
+}
+
+enum err imap_listing_gather(struct imap *x, unsigned what, struct arena *arena,
                              struct imap_listing *out)
 {
     *out = (struct imap_listing){.arena = arena};
-    TRY(gather_own(x, out));
-    if (shared)
+    TRY(gather_own(x, what & IMAP_LISTING_GONE, out));
+    if (what & IMAP_LISTING_SHARED)
         TRY(gather_shared(x, out));
     for (size_t i = 0; i + 1 < out->n; i++)
-        out->rows[i].children = is_below(out->rows[i + 1].name, out->rows[i].name);
+        out->rows[i].children = has_children(out, i);
     return ERR_OK;
 }
 

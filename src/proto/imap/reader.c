@@ -55,7 +55,7 @@ enum err imap_read_command(struct stream *s, struct buf *command, bool streams_o
             return ERR_LIMIT;
         if (!imap_literal_at_end(str_skip(buf_str(command), begin), &literal))
             return too_large ? ERR_LIMIT : ERR_OK;
-        if (streams_ok && begin == 0 && imap_literal_is_message(buf_str(command))) {
+        if (streams_ok && !too_large && imap_literal_is_message(buf_str(command))) {
             *streams = true;
             return ERR_OK;
         }

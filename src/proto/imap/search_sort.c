@@ -130,6 +130,15 @@ static int64_t number_of(const struct sorting *s, enum sort_key k, const struct 
     }
 }
 
+/* For order i;unicode-casemap knows no small letters (RFC 5051): "_" comes behind "Z", not before
+ * "a". */
+static void capitals(char *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (at[i] >= 'a' && at[i] <= 'z')
+            at[i] -= 'a' - 'A';
+}
+
 static void add_row(void *arg, const struct message_row *row, const struct mime_cold *m)
 {
     struct sorting *s = arg;
@@ -141,6 +150,8 @@ static void add_row(void *arg, const struct message_row *row, const struct mime_
         else if (!is_text(k))
             v.number = number_of(s, k, row, m);
         v.len = (uint32_t)s->pool.len - v.at;
+        if (v.len)
+            capitals(s->pool.data + v.at, v.len);
         buf_add(&s->values, str_of(&v, sizeof v));
     }
     uint32_t place = (uint32_t)(s->uids.len / sizeof(uint32_t));

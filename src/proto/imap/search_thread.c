@@ -170,10 +170,10 @@ static void link_message(struct forest *f, const struct thread_message *m, uint3
     }
     if (f->e != ERR_OK)
         return;
-    /* What this message says of its own parent beats what others made of it. */
-    if (before == NONE)
-        node(f, self)->parent = NONE;
-    else if (!is_above(f, self, before))
+    /* What this message says of its own parent beats what others made of it, even when it would be
+     * a loop and is not believed. */
+    node(f, self)->parent = NONE;
+    if (before != NONE && !is_above(f, self, before))
         set_parent(f, self, before);
 }
 

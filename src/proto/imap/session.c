@@ -48,7 +48,7 @@ static void serve_command(struct imap *x, const struct command *command, struct 
     else if (!str_empty(x->unread) && !(command->flags & STREAMS))
         imap_bad_text(x, "No message data is expected here");
     else if (!x->uid && (command->flags & NUMBERS) && imap_has(x, IMAP_ENABLED_UIDONLY))
-        imap_bad_text(x, "[UIDREQUIRED] Message numbers are not used after ENABLE UIDONLY");
+        imap_bad_text(x, IMAP_UIDREQUIRED);
     else if (imap_rights_recheck(x)) {
         /* Expunges may be told at the end of a command that names no sequence numbers
          * (RFC 9051 7.5.1). */

@@ -149,6 +149,7 @@ struct imap_listed {
     struct account *account; /* NULL: only a level above others ("Other Users") */
     uint32_t mailbox, rights;
     bool own, subscribed, children;
+    bool gone;              /* deleted and still subscribed, or a level above such a name */
     enum mailbox_role role; /* of own ones */
     str name;               /* as this session sees it */
 };
@@ -159,8 +160,9 @@ struct imap_listing {
     size_t nowners, owners_cap;
     struct arena *arena;
 };
-/* shared: others' mailboxes too. In the arena; the caller closes it, also after an error. */
-enum err imap_listing_gather(struct imap *x, bool shared, struct arena *arena,
+enum { IMAP_LISTING_SHARED = 1 /* others' mailboxes too */, IMAP_LISTING_GONE = 2 };
+/* what: IMAP_LISTING_ bits. In the arena; the caller closes it, also after an error. */
+enum err imap_listing_gather(struct imap *x, unsigned what, struct arena *arena,
                              struct imap_listing *out) WAITS MUST;
 void imap_listing_close(struct imap_listing *l);
 /* By its name, owner, subscription; SELECTED is the caller's. */
@@ -215,6 +217,7 @@ void imap_fetch_flags(struct imap *x, uint32_t seq, const struct message_row *ro
 /* EMAILID, THREADID, MAILBOXID (RFC 8474): "M" and sixteen hex digits, and so on. */
 void imap_render_id(char kind, uint64_t id, struct buf *out);
 
+#define IMAP_UIDREQUIRED "[UIDREQUIRED] Message numbers are not used after ENABLE UIDONLY"
 #define IMAP_DROP_MAX ((uint64_t)1 << 30)    /* bytes of a refused non-synchronizing literal */
 void imap_drop_unread(struct imap *x) WAITS; /* session.c */
 /* The line that came during IDLE (cmd_idle.c). */
