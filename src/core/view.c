@@ -288,6 +288,8 @@ static enum err load(struct mailbox_view *v)
         view_clear(v);
         snapshot_forget(v);
         set_free(&v->redo);
+    } else {
+        snapshot_cost(v, 0); /* it may be time for one */
     }
     event_signal(&v->loaded_event);
     return e;
