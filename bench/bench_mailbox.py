@@ -11,7 +11,8 @@ import time
 RUN = sys.modules["__main__"]  # bench/run itself: its servers, its table
 USER = "user1@example.test"
 SESSIONS = 200
-COUNTS = tuple(int(n) for n in os.environ.get("BENCH_MESSAGES", "125000 250000 500000 1000000").split())
+COUNTS = tuple(map(int, os.environ.get(
+    "BENCH_MESSAGES", "125000 250000 500000 1000000").split()))
 
 
 class Client:
@@ -83,10 +84,10 @@ def opening(store, figures, runs):
 
 
 def questions(count, turn):
-    at = count // 3 + turn * 1000
+    at, new = count // 3 + turn * 1000, count - 51 - turn * 50
     page = "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE)"
     return (
-        ("50 envelopes, the newest", f"FETCH {count - 100 - turn * 50}:{count - 51 - turn * 50} {page}"),
+        ("50 envelopes, the newest", f"FETCH {new - 49}:{new} {page}"),
         ("50 envelopes, anywhere", f"FETCH {at}:{at + 49} {page}"),
         ("STORE one flag", f"STORE {at} +FLAGS (\\Draft)"),
         (None, f"STORE {at} +FLAGS (\\Deleted)"),

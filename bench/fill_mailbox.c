@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "core/directory.h"
 #include "core/mailbox.h"
 #include "core/message.h"
@@ -33,16 +34,16 @@ struct filling {
 
 static void make_message(struct buf *out, uint32_t i)
 {
-    static const char *const words[] = {"offer",  "report", "plan",    "visit",  "invoice", "draft",
-                                        "budget", "order",  "meeting", "answer", "numbers", "sample"};
+    static const char *const words[] = {"offer",   "report", "plan",    "visit",
+                                        "invoice", "draft",  "budget",  "order",
+                                        "meeting", "answer", "numbers", "sample"};
     uint32_t thread = i / 4, mix = i * 2654435761u;
     buf_addf(out, "From: Person %u <person%u@partner%u.test>\r\nTo: me@example.test\r\n",
              mix % 3001, mix % 3001, mix % 401);
     buf_addf(out, "Subject: %s%s %s of %u\r\nMessage-ID: <%u.%u@partner.test>\r\n",
              i % 4 ? "Re: " : "", words[mix >> 8 & 7], words[mix >> 16 & 7], thread, i, mix);
     if (i % 4)
-        buf_addf(out, "References: <%u.%u@partner.test>\r\n", thread * 4,
-                 thread * 4 * 2654435761u);
+        buf_addf(out, "References: <%u.%u@partner.test>\r\n", thread * 4, thread * 4 * 2654435761u);
     buf_addf(out, "Date: Mon, %u Nov 2026 %02u:%02u:%02u +0000\r\n\r\nThe %s is ready.\r\n",
              1 + i % 28, i / 3600 % 24, i / 60 % 60, i % 60, words[mix >> 4 & 7]);
 }
@@ -115,10 +116,10 @@ static void run(void *arg)
 
 int main(int argc, char **argv)
 {
-    struct run r = {.address = argc > 2 ? argv[2] : "", .count = argc > 3 ? (uint32_t)atol(argv[3]) : 0};
+    struct run r = {.address = argc > 2 ? argv[2] : ""};
     struct loop *loop;
     struct fiber_group group;
-    if (argc != 4 || !r.count) {
+    if (argc != 4 || !num_parse_u32(str_c(argv[3]), &r.count)) {
         fprintf(stderr, "fill_mailbox STORE ADDRESS COUNT\n");
         return 2;
     }

@@ -26,9 +26,9 @@ struct accounts {
     struct map open;  /* id -> struct account */
     struct list idle; /* unused ones, the longest unused first */
     size_t idle_count;
-    uint64_t bytes;    /* of rows in all views */
-    size_t unpacked;   /* of that, rows that are not packed, or packed too */
-    struct list views; /* all of them */
+    uint64_t bytes;             /* of rows in all views */
+    size_t unpacked;            /* of that, rows that are not packed, or packed too */
+    struct list views;          /* all of them */
     struct view_keeper *keeper; /* packs, and writes snapshots; NULL: nobody does */
     struct fiber_group group;
     struct search_indexer *indexer; /* told of every change; NULL: none */
@@ -167,22 +167,22 @@ bool change_predicted(struct account *a, struct mailbox_view *v, uint32_t uid,
 #define CHUNK_ROWS ROW_PACK_ROWS
 struct chunk {
     struct row_sum sum;
-    struct buf rows;   /* struct message_row; empty: only packed */
-    struct buf packed; /* empty: changed since */
-    size_t before;     /* rows in the chunks before; valid below ranked */
+    struct buf rows;        /* struct message_row; empty: only packed */
+    struct buf packed;      /* empty: changed since */
+    size_t before;          /* rows in the chunks before; valid below ranked */
     size_t bytes, unpacked; /* as counted in struct accounts */
     bool used;              /* since the keeper was here last */
 };
 struct view_snapshot {
-    struct buf row;       /* the manifest as it was read or written; empty: none */
-    struct buf parts;     /* struct snapshot_part, as the row names them */
-    uint64_t version;     /* the row's */
-    uint32_t covered;     /* last UID of the last part */
-    struct set touched;   /* changed since, up to `covered`; while saving: all that change */
-    bool touched_all;     /* too many to remember */
-    bool saving, wanted;  /* wanted: the keeper knows */
-    bool ended;           /* looked at by view_keeper_stop */
-    uint64_t cost;        /* rows and commits that a load would have to read besides */
+    struct buf row;      /* the manifest as it was read or written; empty: none */
+    struct buf parts;    /* struct snapshot_part, as the row names them */
+    uint64_t version;    /* the row's */
+    uint32_t covered;    /* last UID of the last part */
+    struct set touched;  /* changed since, up to `covered`; while saving: all that change */
+    bool touched_all;    /* too many to remember */
+    bool saving, wanted; /* wanted: the keeper knows */
+    bool ended;          /* looked at by view_keeper_stop */
+    uint64_t cost;       /* rows and commits that a load would have to read besides */
 };
 struct mailbox_view {
     struct arena self;
@@ -194,7 +194,7 @@ struct mailbox_view {
     struct view_snapshot snapshot;
     struct list every; /* in accounts->views */
     struct buf chunks; /* struct chunk */
-    size_t ranked; /* chunks whose `before` is right */
+    size_t ranked;     /* chunks whose `before` is right */
     size_t count;
     struct list sessions, watchers;
     struct event loaded_event;

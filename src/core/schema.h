@@ -5,8 +5,9 @@
  * versions and answer ERR_CORRUPT for what they cannot read. docs/decisions/003-mail-rows.md says
  * why each row is what it is.
  *
- * Partition of an account = its id. Truth: HEAD MAILBOX STATE INSTANCE MESSAGE AT CHANGE. Derived:
- * THREAD SEARCH SNAPSHOT. Spaces not named here are free for others (ACL, METADATA, search, calendars).
+ * Partition of an account = its id. Truth: HEAD MAILBOX STATE INSTANCE MESSAGE AT CHANGE.
+ * Derived: THREAD SEARCH SNAPSHOT. Spaces not named here are free for others (ACL, METADATA,
+ * search, calendars).
  */
 #ifndef CORE_SCHEMA_H
 #define CORE_SCHEMA_H
@@ -152,7 +153,8 @@ struct search_row {
     struct blob_id blob;
 };
 
-/* The hot rows of a mailbox as they were at `version` (or some of them later), packed into blobs. */
+/* The hot rows of a mailbox as they were at `version` (or some of them later), packed into blobs.
+ */
 struct snapshot_part {
     uint32_t last, rows; /* its last UID; the part before it ends where this one begins */
     uint64_t bytes;      /* of the blob */

@@ -266,7 +266,8 @@ static const struct message_row *next_changed(struct mailbox_session *s)
     }
     const struct message_row *rows;
     struct view_want newer = {.modseq_above = s->changed_since};
-    size_t i = s->changed_all ? view_seek(s->view, view_place(s->view, s->changed_next), &newer) : 0;
+    size_t i =
+        s->changed_all ? view_seek(s->view, view_place(s->view, s->changed_next), &newer) : 0;
     for (size_t n; s->changed_all && (n = view_run(s->view, i, &rows)) > 0;
          i = view_seek(s->view, i + n, &newer)) {
         for (size_t k = 0; k < n && rows[k].uid <= s->exists_uid; k++) {

@@ -13,8 +13,8 @@
 
 #define PART_FORMAT 1
 #define ROW_MAX STORE_VALUE_MAX
-#define TOUCHED_MAX 16384  /* ranges */
-#define REPLAY_GAP 32      /* UIDs between two that are read again: one scan is cheaper than two */
+#define TOUCHED_MAX 16384 /* ranges */
+#define REPLAY_GAP 32     /* UIDs between two that are read again: one scan is cheaper than two */
 #define PARTS_BYTES (SNAPSHOT_PARTS_MAX * sizeof(struct snapshot_part))
 
 void snapshot_init(struct mailbox_view *v)

@@ -26,12 +26,12 @@ struct save {
     uint64_t version; /* of the account when this began */
     struct buf value; /* the row as it is in the store; empty: none */
     struct snapshot_row old;
-    size_t at;             /* old parts before it are in `next` or in `drops` */
-    struct set touched;    /* before this began */
-    bool all;              /* the old parts are not those of the view, or all of them changed */
-    struct buf next;       /* struct snapshot_part: the new row's, so far */
-    struct buf drops;      /* struct blob_id: replaced, not yet dropped */
-    struct buf blob;       /* the part being made */
+    size_t at;          /* old parts before it are in `next` or in `drops` */
+    struct set touched; /* before this began */
+    bool all;           /* the old parts are not those of the view, or all of them changed */
+    struct buf next;    /* struct snapshot_part: the new row's, so far */
+    struct buf drops;   /* struct blob_id: replaced, not yet dropped */
+    struct buf blob;    /* the part being made */
     struct snapshot_part part;
     struct buf staged[STAGED_BLOBS];
     struct blob_id staged_ids[STAGED_BLOBS];
@@ -298,8 +298,8 @@ static enum err begin(struct save *s)
     struct view_snapshot *w = &s->view->snapshot;
     const struct box *b = box_get(s->account, s->mailbox);
     s->version = s->account->pub_version;
-    s->all = !b || b->snapshot_bad || w->touched_all ||
-             !str_eq(buf_str(&s->value), buf_str(&w->row));
+    s->all =
+        !b || b->snapshot_bad || w->touched_all || !str_eq(buf_str(&s->value), buf_str(&w->row));
     s->touched = w->touched;
     w->touched = (struct set){0};
     w->touched_all = false;

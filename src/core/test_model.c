@@ -295,11 +295,10 @@ static void job_fiber(void *arg)
     struct fiber_group group;
     fiber_group_init(&group);
     for (int i = 0; i < 2; i++)
-        OK(accounts_open(&(struct accounts_options){.store = j->store,
-                                                    .unpacked_max = 1,
-                                                    .snapshot_min = 10,
-                                                    .snapshot_part = 50},
-                         &j->accounts[i]));
+        OK(accounts_open(
+            &(struct accounts_options){
+                .store = j->store, .unpacked_max = 1, .snapshot_min = 10, .snapshot_part = 50},
+            &j->accounts[i]));
     for (int i = 0; i < 2; i++)
         OK(view_keeper_start(j->accounts[i], &j->keepers[i]));
     j->running = j->fibers;

@@ -295,7 +295,7 @@ static void too_few(struct damaged *d)
 
 static void damage_is_not_believed(void **state)
 {
-    static void (*const faults[])(struct damaged *) = {not_a_row, other_validity, from_the_future,
+    static void (*const faults[])(struct damaged *) = {not_a_row, other_validity,  from_the_future,
                                                        no_blob,   parts_exchanged, too_few};
     for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
         struct damaged d = {.arena = ARENA_INIT(1 << 18)};
@@ -425,7 +425,8 @@ static void a_large_mailbox_opens_with_little_work(void **state)
     uint64_t written;
     OK(view_open(w.account, inbox, &v));
     OK(snapshot_save(v, &written)); /* all parts but the last have changes */
-    OK(message_expunge(w.account, inbox, &(struct set){&(struct range){5, 5}, 1, 1, 1}, &gone, NULL));
+    OK(message_expunge(w.account, inbox, &(struct set){&(struct range){5, 5}, 1, 1, 1}, &gone,
+                       NULL));
     uint64_t again_written;
     OK(snapshot_save(v, &again_written)); /* one has */
     assert_true(again_written > 0 && again_written < written);

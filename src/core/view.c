@@ -76,7 +76,8 @@ void view_apply_rows(struct mailbox_view *v, const struct message_row *rows, siz
         return;
     for (size_t i = 0; i < n; i++) {
         enum row_put put = view_row_put(v, &rows[i]);
-        if (put == ROW_PUT_FAILED || (put == ROW_PUT_CHANGED && set_add(&changed, rows[i].uid) != ERR_OK))
+        if (put == ROW_PUT_FAILED ||
+            (put == ROW_PUT_CHANGED && set_add(&changed, rows[i].uid) != ERR_OK))
             view_failed(v, ERR_NOMEM);
     }
     if (changed.count)
@@ -149,8 +150,8 @@ static enum err page_apply(struct mailbox_view *v, const struct row_page *p, uin
     if (view_last_uid(v) >= first) {
         BUF_AUTO struct buf absent = BUF_INIT(CHUNKS_BYTES_MAX);
         TRY(page_absent(v, p, first, last, &absent));
-        TRY(view_rows_remove(v, (const struct message_row *)absent.data,
-                             absent.len / sizeof *rows, &gone));
+        TRY(view_rows_remove(v, (const struct message_row *)absent.data, absent.len / sizeof *rows,
+                             &gone));
     }
     for (size_t i = 0; i < p->rows.len / sizeof *rows; i++) {
         enum row_put put = view_row_put(v, &rows[i]);

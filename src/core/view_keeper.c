@@ -8,11 +8,11 @@
 #include "core/account_private.h"
 #include "os/clock.h"
 
-#define PACKS 64            /* chunks packed in one go: about 2 ms */
-#define GATHER_MS 200       /* changes that come together are written together */
-#define RATE_BYTES_MS 8192  /* written a ms, on average */
-#define RETRY_MS 5000       /* after an error */
-#define END_COST 64         /* at a clean end, less is not worth writing */
+#define PACKS 64           /* chunks packed in one go: about 2 ms */
+#define GATHER_MS 200      /* changes that come together are written together */
+#define RATE_BYTES_MS 8192 /* written a ms, on average */
+#define RETRY_MS 5000      /* after an error */
+#define END_COST 64        /* at a clean end, less is not worth writing */
 #define PENDING_MAX 1048576
 #define BOXES_AT_ONCE 64
 

@@ -15,7 +15,7 @@ struct fetch {
     int depth;                /* how deep the deepest item lies (enum depth) */
     unsigned sections_needed; /* MIME_COLD_NO_ bits that would make the cold row too little */
     bool has_flags, has_modseq, marks_seen;
-    bool needs_mime; /* some item looks at the structure */
+    bool needs_mime;          /* some item looks at the structure */
     const struct set *marked; /* UIDs that this command has marked as seen */
     const struct keyword_table *keywords;
     struct keyword_table keywords_copy;

@@ -401,10 +401,8 @@ void fetch_one(struct fetch *f, const struct imap_gathered *g, const struct mess
 {
     struct mime_cold mime = {0};
     ARENA_AUTO struct arena scratch = ARENA_INIT(4 * (size_t)MIME_ARENA_MAX);
-    struct fetch_text t = {.account = f->x->selected->account,
-                           .cold = cold,
-                           .mime = &mime,
-                           .scratch = &scratch};
+    struct fetch_text t = {
+        .account = f->x->selected->account, .cold = cold, .mime = &mime, .scratch = &scratch};
     enum err e = structure(f, &t, &mime);
     if (e != ERR_OK) {
         if (e != ERR_NOT_FOUND && f->err == ERR_OK) /* not found: expunged a moment ago */
