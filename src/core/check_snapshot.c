@@ -119,6 +119,7 @@ static enum err check_one(struct check *c, struct arena *arena, uint32_t mailbox
         DERIVED(c, "mailbox %u: unreadable snapshot row (derived)", mailbox);
         return ERR_OK;
     }
+    c->result->snapshots++;
     for (size_t i = 0; i < row.nparts; i++)
         check_hold(c, &row.parts[i].blob, row.parts[i].bytes);
     enum err e = store_get(c->store, c->partition, key_str(&key), &raw);
