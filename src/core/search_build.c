@@ -449,6 +449,8 @@ enum err search_index_update(struct account *a)
     bool more = true;
     unsigned tries = 0;
     for (unsigned i = 0; more && i < STEPS_MAX; i++) {
+        if (fiber_canceled()) /* little in a step waits, and there may be many before the end */
+            return ERR_CANCELED;
         enum err e = update_step(a, &more);
         if (e == ERR_CONFLICT || e == ERR_BUSY) {
             if (!change_again(&e, &tries))
