@@ -199,7 +199,9 @@ static void tell_one(struct imap *x, const struct mailbox_news *n)
             tell_keywords(x, m);
         break;
     case MAILBOX_NEWS_EXPUNGED:
-        buf_addf(out, "* %u EXPUNGE\r\n", n->seq);
+        buf_add(out, STR("* "));
+        buf_add_u64(out, n->seq);
+        buf_add(out, STR(" EXPUNGE\r\n"));
         break;
     case MAILBOX_NEWS_EXISTS:
         buf_addf(out, "* %u EXISTS\r\n", n->count);
