@@ -34,6 +34,7 @@ enum err store_check_all(struct command_run *r)
     report_u64(&r->report, "accounts", c.accounts);
     report_u64(&r->report, "mailboxes", c.mailboxes);
     report_u64(&r->report, "messages", c.messages);
+    report_u64(&r->report, "snapshots", c.snapshots);
     report_u64(&r->report, "queue_rows", c.queue_rows);
     report_u64(&r->report, "blobs", c.blobs);
     report_u64(&r->report, "fatal", c.findings);

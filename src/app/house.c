@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "core/policy_web.h"
+#include "core/snapshot.h"
 #include "os/file.h"
 #include "os/offload.h"
 
@@ -305,9 +306,14 @@ static enum err thread_open(struct house_thread *t)
     keys_peer_init(&t->keys, &t->group);
     TRY(accounts_open(
         &(struct accounts_options){
-            .store = h->store, .quota_ctx = t, .quota = quota_of, .quota_changed = quota_changed},
+            .store = h->store,
+            .quota_ctx = t,
+            .quota = quota_of,
+            .quota_changed = quota_changed,
+            .snapshot_min = c->imap_snapshot_min ? (uint32_t)c->imap_snapshot_min : UINT32_MAX},
         &t->accounts));
     TRY(search_indexer_start(t->accounts, &t->indexer));
+    TRY(view_keeper_start(t->accounts, &t->keeper));
     struct auth_policy policy = auth_policy_of(c);
     TRY(auth_open(&h->directory, &policy, &t->keys.hasher, &t->local.auth));
     t->deliver = (struct deliver_ctx){
@@ -374,10 +380,48 @@ static enum err threads_open(struct house_process *h)
 
 static void stop_here(void *arg) { loop_stop(arg); }
 
+/* A clean end: the threads write at once what makes the next start quick. */
+struct ending {
+    struct house_thread *thread;
+    struct completion done;
+};
+
+static void keeper_end(void *arg) WAITS
+{
+    struct ending *e = arg;
+    view_keeper_stop(e->thread->keeper);
+    e->thread->keeper = NULL;
+    completion_done(&e->done);
+}
+
+static void keeper_end_here(void *arg)
+{
+    struct ending *e = arg;
+    if (fiber_start(&e->thread->group, "keeper end", keeper_end, e) != ERR_OK)
+        completion_done(&e->done);
+}
+
+static void keepers_end(struct house_process *h) WAITS
+{
+    ARENA_AUTO struct arena arena = ARENA_INIT(65536);
+    struct ending *e = ARENA_ARRAY(&arena, struct ending, h->nthreads);
+    for (uint32_t i = 0; e && i < h->nthreads; i++) {
+        e[i].thread = &h->threads[i];
+        completion_init(&e[i].done);
+        if (i == 0)
+            keeper_end_here(&e[i]);
+        else
+            house_run_on(&h->threads[i], keeper_end_here, &e[i]);
+    }
+    for (uint32_t i = 0; e && i < h->nthreads; i++)
+        completion_wait(&e[i].done);
+}
+
 static void house_end(void *arg) WAITS
 {
     struct house_process *h = arg;
     house_reports_end(h);
+    keepers_end(h);
     for (uint32_t i = 1; i < h->nthreads; i++) {
         house_run_on(&h->threads[i], stop_here, h->threads[i].loop);
         pthread_join(h->threads[i].id, NULL);

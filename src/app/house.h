@@ -53,6 +53,7 @@ struct house_thread {
     struct fiber_group group; /* links, sessions, background work */
     struct accounts *accounts;
     struct search_indexer *indexer;
+    struct view_keeper *keeper;
     struct deliver_ctx deliver;
     struct house_local local;
     struct house table;

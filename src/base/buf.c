@@ -23,7 +23,7 @@ void buf_reset(struct buf *b)
     b->failed = false;
 }
 
-static bool grow(struct buf *b, size_t n)
+bool buf_grow(struct buf *b, size_t n)
 {
     assert(b->len <= b->cap);
     if (b->failed)
@@ -50,21 +50,6 @@ static bool grow(struct buf *b, size_t n)
     b->data = data;
     b->cap = cap;
     return true;
-}
-
-void buf_add(struct buf *b, str s)
-{
-    if (s.len == 0 || !grow(b, s.len))
-        return;
-    memcpy(b->data + b->len, s.data, s.len);
-    b->len += s.len;
-}
-
-void buf_add_char(struct buf *b, char c)
-{
-    if (!grow(b, 1))
-        return;
-    b->data[b->len++] = c;
 }
 
 void buf_add_c(struct buf *b, const char *nul_terminated) { buf_add(b, str_c(nul_terminated)); }
@@ -97,14 +82,26 @@ void buf_addf(struct buf *b, const char *fmt, ...)
     free(text);
 }
 
+/* Two digits a division, written where they go. */
 void buf_add_u64(struct buf *b, uint64_t n)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + n % 10);
-    while (n /= 10);
-    buf_add(b, str_of(digits + at, sizeof digits - at));
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233"
+        "34353637383940414243444546474849505152535455565758596061626364656667"
+        "6869707172737475767778798081828384858687888990919293949596979899";
+    size_t digits = 1;
+    for (uint64_t ten = 10; n >= ten && digits < 20; ten *= 10)
+        digits++;
+    if (!buf_room(b, digits))
+        return;
+    b->len += digits;
+    char *at = b->data + b->len;
+    for (; n >= 100; n /= 100)
+        memcpy(at -= 2, pairs + 2 * (n % 100), 2);
+    if (n >= 10)
+        memcpy(at - 2, pairs + 2 * n, 2);
+    else
+        at[-1] = (char)('0' + n);
 }
 
 static void add_be(struct buf *b, uint64_t n, size_t bytes)
@@ -141,7 +138,7 @@ void buf_add_sized(struct buf *b, str s)
 
 char *buf_reserve(struct buf *b, size_t n)
 {
-    if (!grow(b, n ? n : 1))
+    if (!buf_room(b, n ? n : 1))
         return NULL;
     return b->data + b->len;
 }

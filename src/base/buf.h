@@ -26,8 +26,25 @@ void buf_reset(struct buf *b); /* len 0, failed false, keeps the memory */
 static inline bool buf_ok(const struct buf *b) { return !b->failed; }
 static inline str buf_str(const struct buf *b) { return (str){b->data, b->len}; }
 
-void buf_add(struct buf *b, str s);
-void buf_add_char(struct buf *b, char c);
+/* Room for n more bytes, or `failed`. The three calls that renderers are made of are inline: most
+ * of what they add is a few bytes whose number the compiler knows. */
+bool buf_grow(struct buf *b, size_t n);
+static inline bool buf_room(struct buf *b, size_t n)
+{
+    return __builtin_expect(n <= b->cap - b->len && !b->failed, 1) || buf_grow(b, n);
+}
+static inline void buf_add(struct buf *b, str s)
+{
+    if (s.len == 0 || !buf_room(b, s.len))
+        return;
+    __builtin_memcpy(b->data + b->len, s.data, s.len);
+    b->len += s.len;
+}
+static inline void buf_add_char(struct buf *b, char c)
+{
+    if (buf_room(b, 1))
+        b->data[b->len++] = c;
+}
 void buf_add_c(struct buf *b, const char *nul_terminated);
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_add_u64(struct buf *b, uint64_t n); /* decimal; much faster than buf_addf */

@@ -30,8 +30,15 @@ enum err accounts_open(const struct accounts_options *o, struct accounts **out)
         as->o.accounts_max = 1024;
     if (!as->o.bytes_max)
         as->o.bytes_max = 128ull << 20;
+    if (!as->o.unpacked_max)
+        as->o.unpacked_max = (size_t)16 << 20;
+    if (!as->o.snapshot_min)
+        as->o.snapshot_min = SNAPSHOT_MIN;
+    if (!as->o.snapshot_part)
+        as->o.snapshot_part = SNAPSHOT_PART_ROWS;
     map_init(&as->open, ACCOUNTS_MAX);
     list_init(&as->idle);
+    list_init(&as->views);
     fiber_group_init(&as->group);
     *out = as;
     return ERR_OK;

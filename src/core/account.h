@@ -26,6 +26,10 @@ struct accounts_options {
     struct store *store; /* borrowed */
     size_t accounts_max; /* views kept while nobody uses them; 0: 1,024 */
     uint64_t bytes_max;  /* of rows in those; 0: 128 MiB */
+    size_t unpacked_max; /* bytes of unpacked rows before those are packed; 0: 16 MiB */
+    /* Messages from which on a mailbox has a snapshot; 0: 5,000; UINT32_MAX: none has. */
+    uint32_t snapshot_min;
+    uint32_t snapshot_part; /* rows of a part of it; 0: SNAPSHOT_PART_ROWS */
     /* An account's limits; NULL: none. Should come from a cache: asked for every added message. */
     void *quota_ctx;
     enum err (*quota)(void *ctx, uint64_t account, struct quota *out) WAITS;

@@ -8,6 +8,8 @@
 
 #include "base/map.h"
 #include "core/mailbox.h"
+#include "core/row_pack.h"
+#include "core/snapshot.h"
 #include "core/view.h"
 
 #define ACCOUNT_WAIT_MS 30000 /* for others of the same account, before ERR_TIMEOUT */
@@ -24,7 +26,10 @@ struct accounts {
     struct map open;  /* id -> struct account */
     struct list idle; /* unused ones, the longest unused first */
     size_t idle_count;
-    uint64_t bytes; /* of rows in all views */
+    uint64_t bytes;             /* of rows in all views */
+    size_t unpacked;            /* of that, rows that are not packed, or packed too */
+    struct list views;          /* all of them */
+    struct view_keeper *keeper; /* packs, and writes snapshots; NULL: nobody does */
     struct fiber_group group;
     struct search_indexer *indexer; /* told of every change; NULL: none */
 };
@@ -40,6 +45,9 @@ struct box {
     bool purging;
     bool fresh; /* made by a commit that is being published */
     struct mailbox_view *view;
+    uint64_t behind;      /* rows changed while there was no view */
+    bool snapshot_wanted; /* by the keeper */
+    bool snapshot_bad;    /* what is stored cannot be used */
 };
 
 struct account {
@@ -155,24 +163,40 @@ bool change_predicted(struct account *a, struct mailbox_view *v, uint32_t uid,
                       struct message_row *out);
 
 /* ---- views ---- */
-#define CHUNK_ROWS 1024
+#define CHUNK_ROWS ROW_PACK_ROWS
 struct chunk {
-    struct buf rows; /* struct message_row */
-    size_t before;   /* rows in the chunks before; valid below ranked */
+    struct row_sum sum;
+    struct buf rows;        /* struct message_row; empty: only packed */
+    struct buf packed;      /* empty: changed since */
+    size_t before;          /* rows in the chunks before; valid below ranked */
+    size_t bytes, unpacked; /* as counted in struct accounts */
+    bool used;              /* since the keeper was here last */
+};
+struct view_snapshot {
+    struct buf row;      /* the manifest as it was read or written; empty: none */
+    struct buf parts;    /* struct snapshot_part, as the row names them */
+    uint64_t version;    /* the row's */
+    uint32_t covered;    /* last UID of the last part */
+    struct set touched;  /* changed since, up to `covered`; while saving: all that change */
+    bool touched_all;    /* too many to remember */
+    bool saving, wanted; /* wanted: the keeper knows */
+    bool ended;          /* looked at by view_keeper_stop */
+    uint64_t cost;       /* rows and commits that a load would have to read besides */
 };
 struct mailbox_view {
     struct arena self;
     struct account *account;
     uint32_t mailbox;
     size_t users;
-    bool loading, loaded, gone;
+    bool loading, loaded, gone, broken;
     struct set redo; /* changed while loading */
-    struct buf chunks;
-    size_t ranked; /* chunks whose `before` is right */
+    struct view_snapshot snapshot;
+    struct list every; /* in accounts->views */
+    struct buf chunks; /* struct chunk */
+    size_t ranked;     /* chunks whose `before` is right */
     size_t count;
     struct list sessions, watchers;
     struct event loaded_event;
-    uint64_t bytes_counted; /* in accounts->bytes */
 };
 void view_free(struct mailbox_view *v);
 void view_gone(struct mailbox_view *v);
@@ -189,8 +213,27 @@ void watchers_signal(struct list *watchers);
 void session_push_expunged(struct mailbox_session *s, const struct set *uids, uint64_t version);
 void session_push_changed(struct mailbox_session *s, const struct set *uids, uint64_t version);
 
-#define ROWS(c) ((struct message_row *)(c)->rows.data)
-#define ROWS_COUNT(c) ((c)->rows.len / sizeof(struct message_row))
+/* view_rows.c: */
+enum row_put { ROW_PUT_SAME, ROW_PUT_NEW, ROW_PUT_CHANGED, ROW_PUT_FAILED };
+enum row_put view_row_put(struct mailbox_view *v, const struct message_row *row);
+/* Removes the UIDs of rows (ascending) that are there; *gone gets them. */
+enum err view_rows_remove(struct mailbox_view *v, const struct message_row *rows, size_t n,
+                          struct set *gone) MUST;
+void view_clear(struct mailbox_view *v);
+/* A packed chunk behind all others. False: no memory. */
+bool view_chunk_put(struct mailbox_view *v, const struct row_sum *sum, str packed);
+/* The rows from UID `from` on, up to `to` or to the end of their chunk, packed; appends.
+ * ERR_EOF: there are none. */
+enum err view_chunk_take(struct mailbox_view *v, uint32_t from, uint32_t to, struct row_sum *sum,
+                         struct buf *packed) MUST;
+/* Packs what nobody looked at since the last call (or all), at most `packs` chunks that changed;
+ * returns what is left of packs. */
+size_t view_pack(struct mailbox_view *v, size_t packs, bool all);
+/* view.c: without the truth about the rows, sessions end. */
+void view_failed(struct mailbox_view *v, enum err e);
+/* Reads a range of UIDs again and takes in what differs. */
+enum err view_reread_range(struct mailbox_view *v, uint32_t first, uint32_t last,
+                           uint64_t version) WAITS MUST;
 
 /* Removes rows of one mailbox in one commit (at most MESSAGE_BATCH); the turn must be held. With
  * keep_deleted_only only rows that have \Deleted go. done: UIDs removed. */

@@ -313,6 +313,8 @@ static void publish_effect(struct change *c, const struct effect *e)
         return;
     }
     struct box *b = box_get(a, e->mailbox);
+    if (b && !b->view)
+        b->behind += e->n;
     if (!b || !b->view)
         return;
     if (e->kind == EFFECT_EXPUNGED)
@@ -343,6 +345,8 @@ static void publish(struct change *c)
         }
         if (b->view)
             view_signal(b->view);
+        else
+            snapshot_box_behind(b);
     }
     account_published(a);
 }

@@ -10,13 +10,13 @@
 #include "store/store.h"
 
 struct check_result {
-    uint64_t accounts, mailboxes, messages, queue_rows, blobs;
+    uint64_t accounts, mailboxes, messages, snapshots, queue_rows, blobs;
     uint64_t findings; /* fatal ones */
 };
 /* Engine checksums; every row decodes; instances, messages, AT rows and blobs refer to one another
  * rightly; blob reference counts equal the references held; counters, usage, UIDNEXT, modseqs;
- * rights, metadata, subscriptions and URL keys of mailboxes that exist; queue rows and their due
- * index; nothing without an owner (rule accept-2). */
+ * rights, metadata, subscriptions and URL keys of mailboxes that exist; snapshots say what the rows
+ * say; queue rows and their due index; nothing without an owner (rule accept-2). */
 enum err check_store(struct store *s, store_finding_fn *finding, void *arg,
                      struct check_result *out) WAITS MUST;
 

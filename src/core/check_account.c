@@ -410,6 +410,7 @@ static enum err check_rows(struct account_check *a)
     TRY(check_scan(c, SPACE_SUBSCRIBED, on_subscribed, a));
     TRY(check_scan(c, SPACE_URLKEY, on_urlkey, a));
     TRY(check_scan(c, SPACE_SEARCH, on_search, a));
+    TRY(check_snapshots(c));
     compare_totals(a);
     return check_owner(a);
 }

@@ -39,6 +39,7 @@ typedef void check_row_fn(void *arg, str key, str value);
 enum err check_scan(struct check *c, enum space space, check_row_fn *fn, void *arg) WAITS MUST;
 
 enum err check_account(struct check *c) WAITS MUST;
+enum err check_snapshots(struct check *c) WAITS MUST;
 enum err check_queue(struct check *c) WAITS MUST;
 enum err check_greylist(struct check *c) WAITS MUST;
 enum err check_sending(struct check *c) WAITS MUST;

@@ -642,7 +642,7 @@ static enum err purge_box(struct account *a, uint32_t id)
 {
     struct arena arena = ARENA_INIT(1 << 16);
     struct purge_page *p = ARENA_NEW(&arena, struct purge_page);
-    enum err e = p ? ERR_OK : ERR_NOMEM;
+    enum err e = p ? snapshot_drop(a, id) : ERR_NOMEM;
     for (bool more = true; e == ERR_OK && more;) {
         unsigned tries = 0;
         do {

@@ -9,14 +9,15 @@ size_t message_pick(struct mailbox_view *v, const struct set *uids, uint32_t fla
                     struct message_row *out, size_t max)
 {
     bool quiet = list_empty(&v->account->in_flight); /* then the rows are as they will be */
+    struct view_want want = {.deleted = quiet && (flags & FLAG_DELETED)};
     size_t got = 0;
     for (size_t r = 0; r < uids->count; r++) {
         if (uids->ranges[r].last < *next)
             continue;
         uint64_t first = MAX(*next, uids->ranges[r].first), last = uids->ranges[r].last;
         const struct message_row *rows;
-        for (size_t i = view_place(v, (uint32_t)first), n; (n = view_run(v, i, &rows)) > 0;
-             i += n) {
+        for (size_t i = view_seek(v, view_place(v, (uint32_t)first), &want), n;
+             (n = view_run(v, i, &rows)) > 0; i = view_seek(v, i + n, &want)) {
             for (size_t k = 0; k < n && rows[k].uid <= last; k++) {
                 if (quiet && (rows[k].flags & flags) != flags)
                     continue;

@@ -4,6 +4,7 @@
  * instance goes is known from its AT rows, and those are changed only here.
  */
 #include "core/message_private.h"
+#include "core/search_private.h"
 
 #include "base/log.h"
 #include "base/num.h"
@@ -86,8 +87,11 @@ static enum err gather_fates(struct account *a, uint32_t mailbox, const struct m
 {
     BUF_AUTO struct buf raw = BUF_INIT(STORE_VALUE_MAX);
     struct at_walk w = {.mailbox = mailbox, .rows = rows, .n = n};
-    for (size_t i = 0; i < n; i++)
+    struct search_slice slice = {0};
+    for (size_t i = 0; i < n; i++) {
         TRY(gather_fate(a, &w, &rows[i], &raw, &out[i]));
+        search_slice_over(&slice);
+    }
     return ERR_OK;
 }
 

@@ -54,6 +54,7 @@ struct store_key key_search(uint64_t first) { return key_one(SPACE_SEARCH, first
 struct store_key key_thread(uint64_t key) { return key_one(SPACE_THREAD, key, 8); }
 struct store_key key_acl(uint32_t mailbox) { return key_one(SPACE_ACL, mailbox, 4); }
 struct store_key key_urlkey(uint32_t mailbox) { return key_one(SPACE_URLKEY, mailbox, 4); }
+struct store_key key_snapshot(uint32_t mailbox) { return key_one(SPACE_SNAPSHOT, mailbox, 4); }
 struct store_key key_queue_message(uint64_t id) { return key_one(SPACE_QUEUE_MESSAGE, id, 8); }
 struct store_key key_queue_mime(uint64_t id) { return key_one(SPACE_QUEUE_MIME, id, 8); }
 struct store_key key_queue_left(uint64_t id) { return key_one(SPACE_QUEUE_LEFT, id, 8); }
@@ -365,6 +366,56 @@ enum err search_row_decode(str value, struct search_row *s)
     s->text_bytes = read_varint(&r);
     if (s->blob_bytes > STORE_BLOB_MAX || s->index_bytes > s->blob_bytes)
         return ERR_CORRUPT;
+    return end_read(&r);
+}
+
+void snapshot_row_encode(const struct snapshot_row *s, struct buf *out)
+{
+    uint32_t before = 0;
+    start(out, SPACE_SNAPSHOT);
+    buf_add_varint(out, s->version);
+    buf_add_be32(out, s->uidvalidity);
+    buf_add_varint(out, s->nparts);
+    for (size_t i = 0; i < s->nparts; i++) {
+        const struct snapshot_part *p = &s->parts[i];
+        buf_add_varint(out, p->last - before);
+        buf_add_varint(out, p->rows);
+        buf_add_varint(out, p->bytes);
+        buf_add(out, str_of(p->blob.bytes, sizeof p->blob.bytes));
+        before = p->last;
+    }
+}
+
+static void read_part(struct reader *r, uint32_t before, struct snapshot_part *p)
+{
+    uint32_t more = read_varint32(r);
+    p->last = before + more;
+    p->rows = read_varint32(r);
+    p->bytes = read_varint(r);
+    str blob = read_bytes(r, sizeof p->blob.bytes);
+    if (r->failed || p->last <= before || p->rows == 0 || p->rows > more ||
+        p->bytes > STORE_BLOB_MAX) {
+        r->failed = true;
+        return;
+    }
+    memcpy(p->blob.bytes, blob.data, blob.len);
+}
+
+enum err snapshot_row_decode(str value, struct arena *arena, struct snapshot_row *s)
+{
+    struct reader r = reader_of(value);
+    TRY(start_read(&r, SPACE_SNAPSHOT));
+    s->version = read_varint(&r);
+    s->uidvalidity = read_be32(&r);
+    s->nparts = read_varint(&r);
+    if (r.failed || s->nparts > SNAPSHOT_PARTS_MAX)
+        return ERR_CORRUPT;
+    struct snapshot_part *parts = ARENA_ARRAY(arena, struct snapshot_part, s->nparts + 1);
+    if (!parts)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < s->nparts && !r.failed; i++)
+        read_part(&r, i ? parts[i - 1].last : 0, &parts[i]);
+    s->parts = parts;
     return end_read(&r);
 }
 

@@ -5,8 +5,9 @@
  * versions and answer ERR_CORRUPT for what they cannot read. docs/decisions/003-mail-rows.md says
  * why each row is what it is.
  *
- * Partition of an account = its id. Truth: HEAD MAILBOX STATE INSTANCE MESSAGE AT CHANGE. Derived:
- * THREAD. Spaces not named here are free for others (ACL, METADATA, search, calendars).
+ * Partition of an account = its id. Truth: HEAD MAILBOX STATE INSTANCE MESSAGE AT CHANGE.
+ * Derived: THREAD SEARCH SNAPSHOT. Spaces not named here are free for others (ACL, METADATA,
+ * search, calendars).
  */
 #ifndef CORE_SCHEMA_H
 #define CORE_SCHEMA_H
@@ -33,6 +34,7 @@ enum space {
     SPACE_SUBSCRIBED = 12, /* (owner u64, mailbox u32) -> empty: others' mailboxes (core/acl.h);
                             owner 0 -> name of a deleted one of one's own (core/subscription.h) */
     SPACE_URLKEY = 13,     /* (mailbox u32) -> key of its URLAUTH tokens (core/urlkey.h) */
+    SPACE_SNAPSHOT = 14,   /* (mailbox u32) -> struct snapshot_row: derived, see snapshot.h */
     /* In queue shards (core/queue.h). */
     SPACE_QUEUE_MESSAGE = 32,
     SPACE_QUEUE_MIME = 33,
@@ -166,6 +168,21 @@ struct search_row {
     struct blob_id blob;
 };
 
+/* The hot rows of a mailbox as they were at `version` (or some of them later), packed into blobs.
+ */
+struct snapshot_part {
+    uint32_t last, rows; /* its last UID; the part before it ends where this one begins */
+    uint64_t bytes;      /* of the blob */
+    struct blob_id blob;
+};
+struct snapshot_row {
+    uint64_t version;
+    uint32_t uidvalidity;
+    size_t nparts;
+    const struct snapshot_part *parts; /* ascending; UIDs above the last one's are in none */
+};
+#define SNAPSHOT_PARTS_MAX 1000
+
 /* What a commit changed. */
 enum change_kind {
     CHANGE_ADDED = 1,           /* mailbox, uids */
@@ -199,6 +216,7 @@ struct store_key key_thread(uint64_t key);
 struct store_key key_search(uint64_t first);
 struct store_key key_acl(uint32_t mailbox);
 struct store_key key_urlkey(uint32_t mailbox);
+struct store_key key_snapshot(uint32_t mailbox);
 struct store_key key_subscribed(uint64_t owner, uint32_t mailbox);
 /* The first key of (scope, owner, mailbox); an entry's name follows. */
 struct store_key key_metadata(uint8_t scope, uint64_t owner, uint32_t mailbox);
@@ -231,6 +249,9 @@ void thread_encode(uint64_t thread, struct buf *out);
 enum err thread_decode(str value, uint64_t *out) MUST;
 void search_row_encode(const struct search_row *r, struct buf *out);
 enum err search_row_decode(str value, struct search_row *out) MUST;
+void snapshot_row_encode(const struct snapshot_row *r, struct buf *out);
+/* The parts live in the arena. ERR_NOMEM too. */
+enum err snapshot_row_decode(str value, struct arena *arena, struct snapshot_row *out) MUST;
 
 /* A CHANGE row: nonce of its commit, then entries. */
 void change_encode_start(uint64_t nonce, struct buf *out);

@@ -246,8 +246,10 @@ static bool on_id(void *arg, const struct store_row *row)
 static enum err read_ids(struct account *a, uint64_t from, uint64_t to, size_t max, struct buf *out)
 {
     struct store_key begin = key_message(from), end = key_message(to);
+    struct search_slice slice = {0};
     size_t got;
     do {
+        search_slice_over(&slice);
         size_t before = out->len;
         struct store_scan q = {.partition = account_id(a),
                                .from = key_str(&begin),
@@ -355,7 +357,9 @@ static size_t find_run(const struct search_manifest *m, size_t *from)
 
 static enum err read_parts(struct account *a, struct build_job *j, struct buf *alive)
 {
+    struct search_slice slice = {0};
     for (size_t i = 0; i < j->nparts; i++) {
+        search_slice_over(&slice);
         buf_init(&j->blobs[i], SEGMENT_BLOB_MAX);
         TRY(store_blob_read(accounts_store(account_accounts(a)), &j->parts[i].row.blob, 0,
                             UINT64_MAX, &j->blobs[i]));
@@ -449,6 +453,8 @@ enum err search_index_update(struct account *a)
     bool more = true;
     unsigned tries = 0;
     for (unsigned i = 0; more && i < STEPS_MAX; i++) {
+        if (fiber_canceled()) /* little in a step waits, and there may be many before the end */
+            return ERR_CANCELED;
         enum err e = update_step(a, &more);
         if (e == ERR_CONFLICT || e == ERR_BUSY) {
             if (!change_again(&e, &tries))

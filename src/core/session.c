@@ -265,8 +265,11 @@ static const struct message_row *next_changed(struct mailbox_session *s)
             return row;
     }
     const struct message_row *rows;
-    size_t i = s->changed_all ? view_place(s->view, s->changed_next) : 0;
-    for (size_t n; s->changed_all && (n = view_run(s->view, i, &rows)) > 0; i += n) {
+    struct view_want newer = {.modseq_above = s->changed_since};
+    size_t i =
+        s->changed_all ? view_seek(s->view, view_place(s->view, s->changed_next), &newer) : 0;
+    for (size_t n; s->changed_all && (n = view_run(s->view, i, &rows)) > 0;
+         i = view_seek(s->view, i + n, &newer)) {
         for (size_t k = 0; k < n && rows[k].uid <= s->exists_uid; k++) {
             if (rows[k].modseq > s->changed_since) {
                 s->changed_next = rows[k].uid + 1;

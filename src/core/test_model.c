@@ -11,8 +11,8 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "core/account_private.h"
 #include "core/test_slow_store.h"
-#include "core/view.h"
 #include "store/test_folder.h"
 
 #define BOXES 3
@@ -37,8 +37,9 @@ struct job { /* of one thread */
     unsigned fibers, steps;
     uint32_t boxes[BOXES];
     struct noted *log; /* OPS_MAX */
-    size_t n, refused;
+    size_t n, refused, snapshots;
     struct accounts *accounts[2];
+    struct view_keeper *keepers[2];
     unsigned running;
 };
 
@@ -234,9 +235,19 @@ static void do_copy(struct client *c, bool move)
     set_free(&r.target);
 }
 
+/* Whatever it meets, what is loaded from it later is the truth: see compare. */
+static void do_snapshot(struct client *c)
+{
+    enum err e = snapshot_save(c->s.view, NULL);
+    c->job->snapshots += e == ERR_OK;
+    c->job->refused += e != ERR_OK;
+}
+
 static void step(struct client *c)
 {
     uint32_t what = below(c, 100);
+    if (below(c, 16) == 0)
+        do_snapshot(c);
     if (what < 35)
         do_add(c);
     else if (what < 65)
@@ -284,7 +295,12 @@ static void job_fiber(void *arg)
     struct fiber_group group;
     fiber_group_init(&group);
     for (int i = 0; i < 2; i++)
-        OK(accounts_open(&(struct accounts_options){.store = j->store}, &j->accounts[i]));
+        OK(accounts_open(
+            &(struct accounts_options){
+                .store = j->store, .unpacked_max = 1, .snapshot_min = 10, .snapshot_part = 50},
+            &j->accounts[i]));
+    for (int i = 0; i < 2; i++)
+        OK(view_keeper_start(j->accounts[i], &j->keepers[i]));
     j->running = j->fibers;
     for (unsigned i = 0; i < j->fibers; i++) {
         struct client *c = calloc(1, sizeof *c);
@@ -294,6 +310,8 @@ static void job_fiber(void *arg)
         OK(fiber_start(&group, "client", client_run, c));
     }
     fiber_group_join(&group);
+    for (int i = 0; i < 2; i++)
+        view_keeper_stop(j->keepers[i]);
     for (int i = 0; i < 2; i++)
         accounts_close(j->accounts[i]);
 }
@@ -392,12 +410,13 @@ static void run(struct store *s, uint64_t seed, unsigned threads, unsigned fiber
         assert_int_equal(pthread_create(&ids[t], NULL, job_thread, &jobs[t]), 0);
     }
     struct noted *all = calloc(OPS_MAX * threads, sizeof *all);
-    size_t n = 0, refused = 0;
+    size_t n = 0, refused = 0, snapshots = 0;
     for (unsigned t = 0; t < threads; t++) {
         pthread_join(ids[t], NULL);
         memcpy(all + n, jobs[t].log, jobs[t].n * sizeof *all);
         n += jobs[t].n;
         refused += jobs[t].refused;
+        snapshots += jobs[t].snapshots;
         free(jobs[t].log);
     }
     qsort(all, n, sizeof *all, by_modseq);
@@ -409,7 +428,8 @@ static void run(struct store *s, uint64_t seed, unsigned threads, unsigned fiber
     }
     free(all);
     compare(s, jobs[0].boxes);
-    print_message("%zu operations, %zu refused as busy\n", n, refused);
+    assert_true(snapshots > 0);
+    print_message("%zu operations, %zu snapshots, %zu refused as busy\n", n, snapshots, refused);
     account_close(w.account);
     accounts_close(w.accounts);
     store_is_clean(s);

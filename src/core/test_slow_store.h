@@ -31,6 +31,7 @@ struct slow_store {
     unsigned faults;           /* one in so many is not answered as usual; 0: none */
     uint64_t random;
     uint64_t groups, commits, largest;
+    uint64_t rows_read; /* by scan and get */
 };
 
 static inline uint64_t xorshift(uint64_t *s)
@@ -103,17 +104,34 @@ static enum err slow_get(struct store *s, uint64_t partition, str key, struct bu
     enum err e = ((struct slow_store *)s)->directory_answer;
     if (partition == STORE_PARTITION_DIRECTORY && e != ERR_OK)
         return e;
+    ((struct slow_store *)s)->rows_read++;
     return store_get(INNER(s), partition, key, out);
 }
 static uint64_t slow_version(struct store *s, uint64_t partition)
 {
     return store_version(INNER(s), partition);
 }
+
+struct slow_rows {
+    struct slow_store *store;
+    store_row_fn *row;
+    void *arg;
+};
+
+static bool slow_row(void *arg, const struct store_row *row)
+{
+    struct slow_rows *r = arg;
+    r->store->rows_read++;
+    return r->row(r->arg, row);
+}
+
 static enum err slow_scan(struct store *s, const struct store_scan *q, store_row_fn *row, void *arg,
                           struct store_key *last)
 {
-    return store_scan(INNER(s), q, row, arg, last);
+    struct slow_rows r = {(struct slow_store *)s, row, arg};
+    return store_scan(INNER(s), q, slow_row, &r, last);
 }
+
 static enum err slow_blob_size(struct store *s, const struct blob_id *id, uint64_t *out)
 {
     return store_blob_size(INNER(s), id, out);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * view: the rows of one mailbox in memory, sorted by UID, shared by all sessions of the thread; and
- * what one IMAP session knows of it. A view is loaded with one scan and then follows the commits.
+ * what one IMAP session knows of it. A view is loaded from its snapshot and the change log
+ * (core/snapshot.h), or with one scan, and then follows the commits. Rows that nobody looks at are
+ * kept packed, 8 to 14 bytes each.
  *
  * Sequence numbers: the view drops expunged rows at once. A session remembers the UIDs that it has
  * announced and whose expunge it has not ("owed"), so its numbers are
@@ -34,6 +36,13 @@ size_t view_place(const struct mailbox_view *v, uint32_t uid);
  * The fast way through all of them:
  *     for (size_t i = 0, n; (n = view_run(v, i, &rows)) > 0; i += n) … rows[0 … n-1] … */
 size_t view_run(const struct mailbox_view *v, size_t index, const struct message_row **rows);
+/* The first place from index on behind which, before the next place of view_run, there may be rows
+ * that are wanted: whole stretches without any are passed over unread. view_count if none. */
+struct view_want {
+    uint64_t modseq_above; /* rows with a higher one */
+    bool unseen, deleted;  /* rows without \Seen; with \Deleted */
+};
+size_t view_seek(const struct mailbox_view *v, size_t index, const struct view_want *want);
 /* Signalled when this mailbox changes. Stop with change_watcher_stop. */
 void view_watch(struct mailbox_view *v, struct change_watcher *w);
 

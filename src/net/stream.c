@@ -63,6 +63,7 @@ void stream_release_buffers(struct stream *s)
 /* Closing with unread input makes the kernel reset the connection, which can destroy our last reply
  * before the peer has read it; so a bounded amount is read away. */
 #define CLOSE_DRAIN_READS 16
+#define SEND_RUN 524288 /* bytes sent by a thread before others run */
 static void drain(struct stream *s)
 {
     char *waste = s->drained ? NULL : stream_chunk_get(STREAM_CHUNK);
@@ -274,19 +275,33 @@ struct buf *stream_out(struct stream *s)
     return &s->out;
 }
 
+/* A reader as quick as its session renders would keep the thread to itself. */
+static void send_fairly(size_t n)
+{
+    static _Thread_local size_t run;
+    run += n;
+    if (run < SEND_RUN || !fiber_current())
+        return;
+    run = 0;
+    fiber_yield();
+}
+
 /* Sends the buffer and then, without copying it, more. */
 static enum err send_with(struct stream *s, str more, bool sync)
 {
     if (!buf_ok(&s->out))
         stream_fail(s, ERR_LIMIT);
     enum err e = s->error;
+    size_t sent = 0;
     if (e == ERR_OK && (s->out.len > 0 || more.len > 0 || (s->z && sync))) {
         str parts[2] = {buf_str(&s->out), more};
+        sent = s->out.len + more.len;
         e = stream_send(s, parts, 2, sync);
     }
     buf_reset(&s->out);
     if (s->out.cap > STREAM_CHUNK_BULK)
         buffer_release(&s->out);
+    send_fairly(sent);
     return e;
 }
 

@@ -211,7 +211,7 @@ static void *keeper(void *arg)
     while (keeper_sleep(e)) {
         compact_trim_tokens(e, clock_wall_ms());
         enum err err = compact_segments(e, COMPACT_LIVE_PERCENT);
-        if (err != ERR_OK)
+        if (err != ERR_OK && err != ERR_CANCELED) /* that: the store closes */
             LOG_WARN("store", "compaction: %s", err_text(err));
     }
     return NULL;

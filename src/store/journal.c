@@ -263,7 +263,9 @@ enum err journal_submit(struct embedded *e, struct work *w, bool wake)
 {
     pthread_mutex_lock(&e->lock);
     enum err err = ERR_OK;
-    if (e->stalled)
+    if (e->stopping) /* the workers end when the queue is empty: nobody would answer */
+        err = ERR_CANCELED;
+    else if (e->stalled)
         err = ERR_NOSPACE;
     else if (e->queue_bytes > 0 && e->queue_bytes + w->enc.length > STORE_QUEUE_BYTES_MAX)
         err = ERR_BUSY;

@@ -595,6 +595,25 @@ static void one_process_and_read_only(void **state)
     test_folder_remove(dir);
 }
 
+/* The compactor may be at work when the store closes: it is refused, and does not wait for ever. */
+static void what_comes_after_the_end_is_refused(void **state)
+{
+    char *dir = test_folder_new();
+    struct store *s = open_at(dir, ERR_OK);
+    struct store_op op = {.kind = STORE_PUT, .key = STR("k"), .value = STR("v")};
+    struct store_commit c = {
+        .partition = PARTITION, .expect_version = STORE_ANY_VERSION, .ops = &op, .nops = 1};
+    struct store_result r;
+    assert_int_equal(store_commit(s, &c, &r), ERR_OK);
+    journal_stop((struct embedded *)s);
+    assert_int_equal(store_commit(s, &c, &r), ERR_CANCELED);
+    store_close(s);
+    s = open_at(dir, ERR_OK);
+    assert_int_equal(store_version(s, PARTITION), 1);
+    store_close(s);
+    test_folder_remove(dir);
+}
+
 int main(void)
 {
     seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -612,6 +631,7 @@ int main(void)
         cmocka_unit_test(cold_ranges_are_exact),
         cmocka_unit_test(ended_segment_stays_ended),
         cmocka_unit_test(one_process_and_read_only),
+        cmocka_unit_test(what_comes_after_the_end_is_refused),
     };
     return cmocka_run_group_tests_name("store crash", tests, NULL, NULL);
 }

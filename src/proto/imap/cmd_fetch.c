@@ -42,6 +42,14 @@ static bool marks_seen(enum imap_fetch_kind kind)
            kind == IMAP_FETCH_RFC822_TEXT || kind == IMAP_FETCH_BINARY;
 }
 
+/* Whole texts are ranges that need no structure. */
+static bool looks_inside(const struct imap_fetch_item *item)
+{
+    if (item->kind == IMAP_FETCH_BODY_SECTION || item->kind == IMAP_FETCH_BODY_PEEK)
+        return item->section.nparts > 0 || item->section.kind != IMAP_SECTION_ALL;
+    return item->kind != IMAP_FETCH_RFC822 && depth_of(item->kind) != DEPTH_ROW;
+}
+
 /* ---- items of the hot row ---- */
 
 void fetch_row_item(struct fetch *f, const struct imap_gathered *g, enum imap_fetch_kind kind,
@@ -154,12 +162,69 @@ static bool cold_row(void *arg, size_t i, enum err e, const struct message_cold 
     return true;
 }
 
+/* Cold rows, read many at once and kept while their texts are sent. */
+#define KEPT_ROWS 64
+#define KEPT_BYTES ((size_t)4 * STORE_VALUE_MAX)
+struct kept {
+    struct arena arena;
+    struct {
+        enum err e;
+        struct message_cold cold;
+    } rows[KEPT_ROWS];
+    size_t n;
+};
+
+static bool keep_row(void *arg, size_t i, enum err e, const struct message_cold *c)
+{
+    struct kept *k = arg;
+    k->rows[i].e = e;
+    if (e == ERR_OK) {
+        k->rows[i].cold = *c;
+        if (!arena_dup(&k->arena, c->prefix, &k->rows[i].cold.prefix) ||
+            !arena_dup(&k->arena, c->mime, &k->rows[i].cold.mime))
+            return false; /* these are enough for now */
+    }
+    k->n = i + 1;
+    return true;
+}
+
+static enum err keep_rows(struct fetch *f, const struct imap_gathered *batch, size_t n,
+                          struct kept *k)
+{
+    uint64_t ids[KEPT_ROWS];
+    n = MIN(n, (size_t)KEPT_ROWS);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = batch[i].row.message;
+    arena_reset(&k->arena);
+    k->n = 0;
+    TRY(message_cold_each(f->x->selected->account, ids, n, keep_row, k));
+    return k->n ? ERR_OK : ERR_NOMEM;
+}
+
 static void walk_text(struct fetch *f, const struct imap_gathered *batch, size_t n)
 {
-    for (size_t i = 0; i < n && stream_error(f->x->stream) == ERR_OK; i++) {
-        fetch_one(f, &batch[i]);
-        stream_out_check(f->x->stream);
+    ARENA_AUTO struct arena scratch = ARENA_INIT(65536);
+    struct kept *k = ARENA_NEW(&scratch, struct kept);
+    if (!k) {
+        f->err = ERR_NOMEM;
+        return;
     }
+    arena_init(&k->arena, KEPT_BYTES);
+    for (size_t at = 0; at < n && stream_error(f->x->stream) == ERR_OK; at += k->n) {
+        enum err e = keep_rows(f, batch + at, n - at, k);
+        for (size_t i = 0; e == ERR_OK && i < k->n; i++) {
+            if (k->rows[i].e == ERR_OK)
+                fetch_one(f, &batch[at + i], &k->rows[i].cold);
+            else if (k->rows[i].e != ERR_NOT_FOUND && f->err == ERR_OK) /* that: expunged */
+                f->err = k->rows[i].e;
+            stream_out_check(f->x->stream);
+        }
+        if (e != ERR_OK) {
+            f->err = e;
+            break;
+        }
+    }
+    arena_free(&k->arena);
 }
 
 static void walk_cold(struct fetch *f, const struct imap_gathered *batch, size_t n)
@@ -299,6 +364,7 @@ static bool plan(struct fetch *f, const struct imap_fetch *args)
         f->has_flags = f->has_flags || kind == IMAP_FETCH_FLAGS;
         f->marks_seen = f->marks_seen || marks_seen(kind);
         f->depth = MAX(f->depth, (int)depth_of(kind));
+        f->needs_mime = f->needs_mime || looks_inside(&args->items[i]);
         f->sections_needed |= kind == IMAP_FETCH_ENVELOPE        ? MIME_COLD_NO_ENVELOPE
                               : kind == IMAP_FETCH_BODY          ? MIME_COLD_NO_BODY
                               : kind == IMAP_FETCH_BODYSTRUCTURE ? MIME_COLD_NO_STRUCTURE

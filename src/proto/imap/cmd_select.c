@@ -95,10 +95,12 @@ enum err imap_changed_uids(struct imap *x, const struct set *uids, uint64_t sinc
 {
     struct mailbox_session *s = &x->selected->view;
     const struct message_row *rows;
+    struct view_want newer = {.modseq_above = since};
     for (size_t r = 0; r < uids->count; r++) {
         uint32_t last = MIN(uids->ranges[r].last, s->exists_uid);
-        size_t i = view_place(s->view, uids->ranges[r].first);
-        for (size_t n; (n = view_run(s->view, i, &rows)) > 0 && rows[0].uid <= last; i += n)
+        size_t i = view_seek(s->view, view_place(s->view, uids->ranges[r].first), &newer);
+        for (size_t n; (n = view_run(s->view, i, &rows)) > 0 && rows[0].uid <= last;
+             i = view_seek(s->view, i + n, &newer))
             for (size_t k = 0; k < n && rows[k].uid <= last; k++)
                 if (rows[k].modseq > since)
                     TRY(set_add(out, rows[k].uid));
@@ -197,7 +199,9 @@ static void tell_one(struct imap *x, const struct mailbox_news *n)
             tell_keywords(x, m);
         break;
     case MAILBOX_NEWS_EXPUNGED:
-        buf_addf(out, "* %u EXPUNGE\r\n", n->seq);
+        buf_add(out, STR("* "));
+        buf_add_u64(out, n->seq);
+        buf_add(out, STR(" EXPUNGE\r\n"));
         break;
     case MAILBOX_NEWS_EXISTS:
         buf_addf(out, "* %u EXISTS\r\n", n->count);
@@ -251,7 +255,9 @@ static uint32_t first_unseen(struct imap *x)
 {
     struct mailbox_view *v = x->selected->view.view;
     const struct message_row *rows;
-    for (size_t i = 0, n; (n = view_run(v, i, &rows)) > 0; i += n)
+    struct view_want unseen = {.unseen = true};
+    for (size_t i = view_seek(v, 0, &unseen), n; (n = view_run(v, i, &rows)) > 0;
+         i = view_seek(v, i + n, &unseen))
         for (size_t k = 0; k < n; k++)
             if (!(rows[k].flags & FLAG_SEEN))
                 return (uint32_t)(i + k + 1);

@@ -15,19 +15,26 @@ struct fetch {
     int depth;                /* how deep the deepest item lies (enum depth) */
     unsigned sections_needed; /* MIME_COLD_NO_ bits that would make the cold row too little */
     bool has_flags, has_modseq, marks_seen;
+    bool needs_mime;          /* some item looks at the structure */
     const struct set *marked; /* UIDs that this command has marked as seen */
     const struct keyword_table *keywords;
     struct keyword_table keywords_copy;
     struct imap_gathered *batch;
     enum err err;
+    /* The message being told: where it begins in the output while all of it is still there, so that
+     * it can be taken back when its text turns out to be gone. */
+    size_t row_at;
+    bool row_whole, row_gone;
 };
 
 void fetch_row_item(struct fetch *f, const struct imap_gathered *g, enum imap_fetch_kind kind,
                     struct buf *out);
 /* ENVELOPE, BODY, BODYSTRUCTURE, PREVIEW from a complete cold row. */
 void fetch_cold_item(const struct mime_cold *m, enum imap_fetch_kind kind, struct buf *out);
-/* One message with all its items, from the open to the closing parenthesis, streamed. */
-void fetch_one(struct fetch *f, const struct imap_gathered *g) WAITS;
+/* One message with all its items, from the open to the closing parenthesis, streamed. One that is
+ * expunged meanwhile is left out. */
+void fetch_one(struct fetch *f, const struct imap_gathered *g,
+               const struct message_cold *cold) WAITS;
 void fetch_finish_item(struct fetch *f, const struct imap_gathered *g, struct buf *out);
 
 /* The text that a section names, streamed to `sink` (CATENATE and URLFETCH use it too). */

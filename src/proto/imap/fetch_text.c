@@ -104,6 +104,14 @@ static bool add_piece(void *arg, str piece)
     return true;
 }
 
+static void text_sent(struct fetch *f) WAITS
+{
+    struct buf *out = stream_out(f->x->stream);
+    size_t before = out->len;
+    stream_out_check(f->x->stream);
+    f->row_whole = f->row_whole && out->len == before;
+}
+
 /* After a literal's length was sent its bytes must come: a failure can only end the connection. */
 static void stream_range(struct fetch *f, const struct fetch_text *t, uint64_t offset, uint64_t n)
 {
@@ -111,13 +119,17 @@ static void stream_range(struct fetch *f, const struct fetch_text *t, uint64_t o
     for (uint64_t at = 0; at < n && stream_error(s) == ERR_OK; at += PIECE_MAX) {
         enum err e = message_pieces(t->account, t->cold, offset + at, MIN(n - at, PIECE_MAX),
                                     add_piece, stream_out(s));
+        if (e == ERR_NOT_FOUND && f->row_whole) {
+            f->row_gone = true;
+            return;
+        }
         if (e != ERR_OK) {
             LOG_ERROR("imap", "message unreadable account=%llu cause=%s",
                       (unsigned long long)account_id(t->account), err_name(e));
             stream_fail(s, e);
             return;
         }
-        stream_out_check(s);
+        text_sent(f);
     }
 }
 
@@ -140,9 +152,15 @@ static void cut(const struct imap_section *s, uint64_t *offset, uint64_t *size)
 
 static void section_name(const char *name, const struct imap_section *s, struct buf *out)
 {
-    buf_addf(out, "%s[%.*s]", name, STR_ARG(s->text));
-    if (s->partial)
-        buf_addf(out, "<%llu>", (unsigned long long)s->offset);
+    buf_add_c(out, name);
+    buf_add_char(out, '[');
+    buf_add(out, s->text);
+    buf_add_char(out, ']');
+    if (s->partial) {
+        buf_add_char(out, '<');
+        buf_add_u64(out, s->offset);
+        buf_add_char(out, '>');
+    }
     buf_add_char(out, ' ');
 }
 
@@ -240,7 +258,7 @@ static enum err decode_range(struct fetch *f, const struct fetch_text *t, enum c
         e = message_pieces(t->account, t->cold, r.offset + at, MIN(r.size - at, PIECE_MAX),
                            decode_piece, d);
         if (d->out)
-            stream_out_check(f->x->stream);
+            text_sent(f);
     }
     cte_decode_end(&d->decoder, &d->decoded);
     decoded_take(d);
@@ -370,31 +388,38 @@ static enum err complete(struct fetch *f, struct fetch_text *t, struct mime_cold
     return ERR_OK;
 }
 
-void fetch_one(struct fetch *f, const struct imap_gathered *g)
+static enum err structure(struct fetch *f, struct fetch_text *t, struct mime_cold *m)
 {
-    struct message_cold cold;
-    struct mime_cold mime;
-    ARENA_AUTO struct arena scratch = ARENA_INIT(4 * (size_t)MIME_ARENA_MAX);
-    BUF_AUTO struct buf raw = BUF_INIT(STORE_VALUE_MAX);
     BUF_AUTO struct buf text = BUF_INIT(PARSE_MAX);
-    struct account *account = f->x->selected->account;
-    struct fetch_text t = {.account = account, .cold = &cold, .mime = &mime, .scratch = &scratch};
-    enum err e = message_cold(account, g->row.message, &raw, &cold);
-    if (e == ERR_OK)
-        e = mime_cold_decode(cold.mime, &mime);
-    if (e == ERR_OK)
-        e = complete(f, &t, &mime, &text);
+    if (!f->needs_mime)
+        return ERR_OK;
+    TRY(mime_cold_decode(t->cold->mime, m));
+    return complete(f, t, m, &text);
+}
+
+void fetch_one(struct fetch *f, const struct imap_gathered *g, const struct message_cold *cold)
+{
+    struct mime_cold mime = {0};
+    ARENA_AUTO struct arena scratch = ARENA_INIT(4 * (size_t)MIME_ARENA_MAX);
+    struct fetch_text t = {
+        .account = f->x->selected->account, .cold = cold, .mime = &mime, .scratch = &scratch};
+    enum err e = structure(f, &t, &mime);
     if (e != ERR_OK) {
         if (e != ERR_NOT_FOUND && f->err == ERR_OK) /* not found: expunged a moment ago */
             f->err = e;
         return;
     }
-    buf_free(&text);
+    f->row_at = imap_out(f->x)->len;
+    f->row_whole = true;
+    f->row_gone = false;
     imap_fetch_open(f->x, g->seq, g->row.uid, imap_out(f->x));
-    for (size_t k = 0; k < f->nitems; k++) {
+    for (size_t k = 0; k < f->nitems && !f->row_gone; k++) {
         if (k > 0)
             buf_add_char(imap_out(f->x), ' ');
         one_item(f, &t, g, &f->items[k]);
     }
-    fetch_finish_item(f, g, imap_out(f->x));
+    if (f->row_gone)
+        buf_truncate(imap_out(f->x), f->row_at);
+    else
+        fetch_finish_item(f, g, imap_out(f->x));
 }
