@@ -70,7 +70,16 @@ static struct ipc_link *thread_link(struct gate_house *g, uint64_t thread) WAITS
     return &p->link;
 }
 
-static struct ipc_link *any_link(struct gate_house *g) WAITS { return thread_link(g, g->turn++); }
+/* The thread with the least to do; of equals the one asked last, which is awake. */
+static struct ipc_link *any_link(struct gate_house *g) WAITS
+{
+    for (uint32_t i = 0; i < g->npeers; i++) {
+        const struct ipc_link *l = &g->peers[i].link, *best = &g->peers[g->last].link;
+        if (l->up && (!best->up || l->pending.count < best->pending.count))
+            g->last = i;
+    }
+    return thread_link(g, g->last);
+}
 
 /* All attempts on one login meet in one thread, whichever gate they came by, so that the limits
  * against guessing count them together (rule auth-5). */

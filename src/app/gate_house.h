@@ -24,7 +24,7 @@ struct gate_house {
     struct house table;
     struct gate_house_peer *peers; /* one per house thread */
     uint32_t npeers;
-    uint32_t turn;
+    uint32_t last;       /* the peer that any_link chose */
     uint32_t delivering; /* deliver calls in flight */
     struct event delivered;
     struct event came_up;

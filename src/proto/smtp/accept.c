@@ -251,4 +251,6 @@ void smtp_accept(struct smtp *x)
              (unsigned long long)x->t.spool.size, x->t.nrecipients,
              (unsigned long long)x->who.account, STR_ARG(buf_str(&source)), err_name(folded));
     answer(x, e, results);
+    if (!stream_has_input(x->stream))
+        (void)!stream_flush(x->stream); /* the client goes on while we clear up */
 }
