@@ -20,6 +20,7 @@ struct stream {
     size_t in_max;
     uint64_t read_ms, write_ms; /* 0: none */
     SSL *ssl;
+    struct buf held; /* TLS records that go with the next ones */
     struct stream_deflate *z;
     char *client_name; /* of a verified certificate; malloc'd */
     void (*on_close)(void *arg);
@@ -34,8 +35,10 @@ struct stream {
     bool bulk;     /* a read filled its room: take more the next time */
     bool writing;  /* a fiber is in send: another one must not flush */
     bool tls_open; /* handshake done, nothing fatal since: close_notify may be sent */
+    bool holding;  /* a server's handshake: what it writes goes to held */
     bool write_ended;
 };
+#define TLS_HELD_MAX ((size_t)16384)
 
 /* --- pooled memory, per thread, in two sizes --- */
 #define STREAM_CHUNK 16384
@@ -44,6 +47,8 @@ void *stream_chunk_get(size_t size); /* NULL: no memory */
 void stream_chunk_put(void *p, size_t size);
 
 /* --- transport (stream_io.c): *want is what to wait for after ERR_BUSY --- */
+/* The socket itself: ERR_BUSY without asking the kernel where it was emptied. */
+enum err stream_socket_read(struct stream *s, void *out, size_t len, size_t *got) MUST;
 enum err stream_raw_read(struct stream *s, void *out, size_t len, size_t *got, int *want) MUST;
 enum err stream_raw_write(struct stream *s, const str *parts, size_t nparts, size_t *sent,
                           int *want) MUST;

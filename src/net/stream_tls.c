@@ -36,18 +36,39 @@ static int bio_read(BIO *b, char *out, int len)
     size_t got;
     if (len <= 0)
         return 0;
-    enum err e = sock_try_read(s->watch.fd, out, (size_t)len, &got);
+    enum err e = stream_socket_read(s, out, (size_t)len, &got);
     return bio_result(b, s, e, got, BIO_FLAGS_READ);
+}
+
+/* What a server's handshake writes is held until it waits for the client or has something to say:
+ * the tickets at its end go with the greeting. */
+static enum err write_with_held(struct stream *s, str part, size_t *sent)
+{
+    *sent = 0;
+    do {
+        str parts[2] = {buf_str(&s->held), part};
+        TRY(sock_try_write(s->watch.fd, parts, ARRAY_LEN(parts), sent));
+        size_t held = MIN(*sent, s->held.len);
+        buf_consume(&s->held, held);
+        *sent -= held;
+    } while (s->held.len > 0 || (*sent == 0 && part.len > 0));
+    buf_free(&s->held);
+    return ERR_OK;
 }
 
 static int bio_write(BIO *b, const char *data, int len)
 {
     struct stream *s = BIO_get_data(b);
-    size_t sent;
+    size_t sent = 0;
     if (len <= 0)
         return 0;
     str part = str_of(data, (size_t)len);
-    enum err e = sock_try_write(s->watch.fd, &part, 1, &sent);
+    if (s->holding && part.len <= TLS_HELD_MAX - s->held.len) {
+        buf_add(&s->held, part);
+        return buf_ok(&s->held) ? len : bio_result(b, s, ERR_NOMEM, 0, 0);
+    }
+    enum err e = s->held.len > 0 ? write_with_held(s, part, &sent)
+                                 : sock_try_write(s->watch.fd, &part, 1, &sent);
     return bio_result(b, s, e, sent, BIO_FLAGS_WRITE);
 }
 
@@ -122,9 +143,22 @@ void stream_tls_free(struct stream *s)
 {
     SSL_free(s->ssl);
     s->ssl = NULL;
+    buf_free(&s->held);
 }
 
 /* --- the handshake --- */
+
+static enum err send_held(struct stream *s) WAITS
+{
+    size_t none;
+    while (s->held.len > 0) {
+        enum err e = write_with_held(s, STR_NONE, &none);
+        if (e == ERR_BUSY)
+            e = stream_raw_wait(s, WAIT_WRITE, s->read_ms);
+        TRY(e);
+    }
+    return ERR_OK;
+}
 
 static enum err handshake(struct stream *s)
 {
@@ -135,6 +169,8 @@ static enum err handshake(struct stream *s)
             return ERR_OK;
         enum err e = tls_error(s, r, &want);
         if (e == ERR_BUSY)
+            e = send_held(s);
+        if (e == ERR_OK)
             e = stream_raw_wait(s, want, s->read_ms);
         if (e != ERR_OK)
             return e;
@@ -185,8 +221,15 @@ static enum err attach(struct stream *s, SSL_CTX *ctx)
 static enum err run_handshake(struct stream *s)
 {
     s->io_error = ERR_OK;
+    s->holding = SSL_is_server(s->ssl) == 1;
+    buf_init(&s->held, TLS_HELD_MAX);
     enum err e = handshake(s);
+    if (e == ERR_OK && SSL_version(s->ssl) != TLS1_3_VERSION)
+        e = send_held(s); /* the server's Finished is the last word: the client waits for it */
+    s->holding = false;
     s->tls_open = e == ERR_OK;
+    if (e != ERR_OK) /* the alert says why */
+        (void)!write_with_held(s, STR_NONE, &(size_t){0});
     if (e == ERR_OK)
         return ERR_OK;
     log_failure(s, e);

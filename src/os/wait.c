@@ -78,6 +78,8 @@ void watch_notify(struct watch *w, uint32_t epoll_events)
 
 bool watch_readable(struct watch *w)
 {
+    if (w->emptied)
+        return false;
     struct pollfd p = {.fd = w->fd, .events = POLLIN | POLLRDHUP};
     if (poll(&p, 1, 0) > 0)
         return true;
@@ -171,6 +173,7 @@ enum err wait_fd(struct watch *w, int what, uint64_t deadline_ms)
     struct fiber *f = fiber_current();
     if (!f) {
         struct pollfd p = {.fd = w->fd, .events = what == WAIT_READ ? POLLIN : POLLOUT};
+        w->emptied = false; /* nobody spreads events here */
         return poll_until(&p, 1, deadline_ms) > 0 ? ERR_OK : ERR_TIMEOUT;
     }
     if (fiber_canceled() || w->fd < 0)
@@ -251,6 +254,10 @@ static enum wait_any_result wait_any_off_fiber(struct watch *a, struct watch *b,
     struct pollfd fds[2] = {{.fd = a ? a->fd : -1, .events = POLLIN | POLLRDHUP},
                             {.fd = b ? b->fd : -1, .events = POLLIN | POLLRDHUP}};
     assert(a || b || deadline_ms != DEADLINE_NEVER);
+    if (a)
+        a->emptied = false;
+    if (b)
+        b->emptied = false;
     if (poll_until(fds, 2, deadline_ms) == 0)
         return WAIT_ANY_TIMEOUT;
     return fds[0].revents ? WAIT_ANY_READABLE : WAIT_ANY_READABLE2;

@@ -34,7 +34,8 @@ void watch_close(struct watch *w); /* before close(fd); waiting fibers get ERR_C
 /* Waits until the descriptor is ready for what (one of READ, WRITE). The caller first tries the
  * system call and waits only after EAGAIN. ERR_TIMEOUT, ERR_CANCELED. */
 enum err wait_fd(struct watch *w, int what, uint64_t deadline_ms) WAITS MUST;
-/* True when the descriptor has input (or its end) right now; asks the kernel. Never waits. */
+/* True when the descriptor has input (or its end) right now; asks the kernel, if it was not emptied
+ * since the last edge. Never waits. */
 bool watch_readable(struct watch *w);
 /* The caller's read left nothing in the kernel (it got less than it had room for; epoll(7)). */
 void watch_emptied(struct watch *w);
