@@ -73,4 +73,19 @@ def bench_send(runs, quick):
                 "msg/s", "5 x at 16")
 
 
-WHAT = {"send": bench_send}
+def bench_queue(runs, quick):
+    """All to one host that answers nobody, so that each message stays and is tried again."""
+    count = 10000 if quick else 100000
+    dead, = RUN.free_ports(1)
+    with RUN.Store() as store, RUN.Server(store=store, args=SET) as server:
+        subprocess.run([RUN.posthouse.PROGRAM, "route", "add", "default",
+                        f"smtp:[127.0.0.1]:{dead}", "--tls=never",
+                        "--data=" + server.info["store"]], check=True, capture_output=True)
+        pids = RUN.family(server.process.pid)
+        idle = RUN.pss_kib(pids)
+        RUN.load("smtp", server.ports["smtp"], 64, count, 2000, "user%d@far.test", RUN.USERS)
+        RUN.row(f"memory with {count:,} queued messages, above idle",
+                (RUN.pss_kib(pids) - idle) / 1024, {}, "MiB (PSS)", "60 MiB", True)
+
+
+WHAT = {"send": bench_send, "queue": bench_queue}
