@@ -11,6 +11,7 @@
 #include "core/house.h"
 
 #define HOUSE_WAIT_MS 1000
+#define SMALL_OUT_MAX 4194304 /* bytes in a link; above it small messages go as files too */
 #define HOUSE_THREADS_MAX 64
 
 struct gate_house_peer {

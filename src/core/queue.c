@@ -124,7 +124,8 @@ static enum err add_once(struct store *s, const struct envelope *e, struct queue
     queue_batch_message(&b, m, e->mime, rs, n);
     struct store_key key = key_queue_message(m->id);
     struct store_expect absent = {STORE_EXPECT_ABSENT, key_str(&key), STR_NONE};
-    struct store_blob_new blob = {.id = m->blob, .prefix = e->trace, .fd = e->fd, .len = e->size};
+    struct store_blob_new blob = {
+        .id = m->blob, .prefix = e->trace, .data = e->content, .fd = e->fd, .len = e->size};
     struct store_commit c = {.partition = queue_partition(m->id),
                              .expect_version = STORE_ANY_VERSION,
                              .expects = &absent,

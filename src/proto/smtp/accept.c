@@ -233,6 +233,7 @@ static enum err hand_over(struct smtp *x, enum err *results)
     sender = buf_str(&from);
     envelope_fill(x, &e);
     e.sender = sender;
+    e.content = e.fd < 0 ? content : STR_NONE;
     e.trace = buf_str(&trace);
     e.mime = buf_str(&mime);
     struct deliver_result r = {.recipients = results};
