@@ -239,6 +239,8 @@ static void *run_smtp(void *arg)
     size_t len;
     char *message = message_make(&len);
     (void)arg;
+    memcpy(message + len, ".\r\n", 3); /* there is room behind it */
+    len += 3;
     wire_open(&w);
     smtp_reply(&w);
     wire_sendf(&w, "%s load.example.test\r\n", job.lmtp ? "LHLO" : "EHLO");
@@ -256,7 +258,6 @@ static void *run_smtp(void *arg)
             break;
         }
         wire_send(&w, message, len);
-        wire_send(&w, ".\r\n", 3);
         if (smtp_reply(&w) == 250)
             done_count++;
         else
