@@ -299,6 +299,7 @@ static bool is_lone(const struct embedded *e)
 static void run_lone(struct embedded *e)
 {
     uint64_t since = clock_mono_ns();
+    e->stats.lone++;
     run_stage(e, stage_write);
     if (!e->flushing && !list_empty(&e->written))
         run_stage(e, stage_flush);
