@@ -115,6 +115,7 @@ enum err ctl_stats(struct command_run *r)
     report_u64(&r->report, "commits", s.commits);
     report_u64(&r->report, "groups", s.groups);
     report_u64(&r->report, "flushes", s.flushes);
+    report_u64(&r->report, "lone", s.lone);
     report_u64(&r->report, "bytes_journal", s.bytes_journal);
     report_u64(&r->report, "bytes_live", s.bytes_live);
     report_u64(&r->report, "bytes_dead", s.bytes_dead);

@@ -11,6 +11,7 @@
 #include "core/house.h"
 
 #define HOUSE_WAIT_MS 1000
+#define SMALL_OUT_MAX 4194304 /* bytes in a link; above it small messages go as files too */
 #define HOUSE_THREADS_MAX 64
 #define NOTES_MAX 262144 /* bytes of notes for reports that wait to be told; then they are lost */
 #define NOTES_PAUSE_MS 1000 /* between two tellings */
@@ -23,7 +24,7 @@ struct gate_house {
     struct house table;
     struct gate_house_peer *peers; /* one per house thread */
     uint32_t npeers;
-    uint32_t turn;
+    uint32_t last;       /* the peer that any_link chose */
     uint32_t delivering; /* deliver calls in flight */
     struct event delivered;
     struct fiber_group *group;

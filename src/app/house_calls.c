@@ -127,31 +127,49 @@ static enum err check_content(const struct gate_caller *c, int fd, uint64_t size
     return ERR_OK;
 }
 
+/* e has the content. */
+static enum err deliver(const struct gate_caller *c, str envelope, str mime, struct envelope *e,
+                        struct arena *arena, str *out, str *text) WAITS
+{
+    struct envelope content = *e;
+    struct mime_cold cold;
+    if (envelope_decode(envelope, arena, e) != ERR_OK || e->nrecipients == 0 ||
+        e->nrecipients > ENVELOPE_RECIPIENTS_MAX)
+        return refuse(c, "an envelope");
+    if (mime_cold_decode(mime, &cold) != ERR_OK)
+        return refuse(c, "a message's structure");
+    TRY(check_account(c, e->account));
+    e->fd = content.fd;
+    e->content = content.content;
+    e->size = content.size;
+    e->mime = mime;
+    struct deliver_result result = {.recipients = ARENA_ARRAY(arena, enum err, e->nrecipients)};
+    char *verdicts = arena_alloc(arena, e->nrecipients);
+    if (!result.recipients || !verdicts)
+        return ERR_NOMEM;
+    TRY(c->house->deliver(c->house->ctx, c->thread, e, &result));
+    for (size_t i = 0; i < e->nrecipients; i++)
+        verdicts[i] = (char)result.recipients[i];
+    *out = str_of(verdicts, e->nrecipients);
+    return arena_dup(arena, str_c(result.text), text) ? ERR_OK : ERR_NOMEM;
+}
+
 static enum err serve_deliver(void *ctx, struct ipc_deliver_args *a, struct arena *arena,
                               struct ipc_deliver_results *out) WAITS
 {
-    struct gate_caller *c = ctx;
-    struct envelope e = {0};
-    struct mime_cold cold;
-    if (envelope_decode(a->envelope, arena, &e) != ERR_OK || e.nrecipients == 0 ||
-        e.nrecipients > ENVELOPE_RECIPIENTS_MAX)
-        return refuse(c, "an envelope");
-    TRY(check_content(c, a->content, a->size));
-    if (mime_cold_decode(a->mime, &cold) != ERR_OK)
-        return refuse(c, "a message's structure");
-    TRY(check_account(c, e.account));
-    e.fd = a->content;
-    e.size = a->size;
-    e.mime = a->mime;
-    struct deliver_result result = {.recipients = ARENA_ARRAY(arena, enum err, e.nrecipients)};
-    char *verdicts = arena_alloc(arena, e.nrecipients);
-    if (!result.recipients || !verdicts)
-        return ERR_NOMEM;
-    TRY(c->house->deliver(c->house->ctx, c->thread, &e, &result));
-    for (size_t i = 0; i < e.nrecipients; i++)
-        verdicts[i] = (char)result.recipients[i];
-    out->verdicts = str_of(verdicts, e.nrecipients);
-    return arena_dup(arena, str_c(result.text), &out->text) ? ERR_OK : ERR_NOMEM;
+    struct envelope e = {.fd = a->content, .size = a->size};
+    TRY(check_content(ctx, a->content, a->size));
+    return deliver(ctx, a->envelope, a->mime, &e, arena, &out->verdicts, &out->text);
+}
+
+static enum err serve_deliver_small(void *ctx, struct ipc_deliver_small_args *a,
+                                    struct arena *arena,
+                                    struct ipc_deliver_small_results *out) WAITS
+{
+    struct envelope e = {.fd = -1, .content = a->content, .size = a->content.len};
+    if (a->content.len > DELIVER_SMALL_MAX)
+        return refuse(ctx, "a small message that is not small");
+    return deliver(ctx, a->envelope, a->mime, &e, arena, &out->verdicts, &out->text);
 }
 
 static enum err serve_greylist(void *ctx, struct ipc_greylist_args *a, struct arena *arena,
@@ -232,6 +250,7 @@ const struct ipc_service house_calls_for_gates = {
     .sender_check = serve_sender_check,
     .deliver = serve_deliver,
     .greylist = serve_greylist,
+    .deliver_small = serve_deliver_small,
     .session_open = serve_session_open,
     .observe = serve_observe,
     .report_take = serve_report_take,

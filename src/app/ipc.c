@@ -15,7 +15,8 @@
 #include <assert.h>
 #include <string.h>
 
-#define READ_BYTES 32768
+#define READ_BYTES 65536
+#define BUFFER_KEPT_MAX 262144 /* what a burst made larger is given back */
 #define WRITE_TIMEOUT_MS 30000
 #define CALL_ARENA_MAX (3 * (size_t)IPC_FRAME_MAX + 65536)
 
@@ -95,6 +96,17 @@ static void batch_take(struct ipc_link *l, struct ipc_fd_queued fds[SOCK_FDS_MAX
         l->out_fds[i].at -= end;
 }
 
+static void buffer_emptied(struct buf *b)
+{
+    size_t max = b->max;
+    if (b->cap <= BUFFER_KEPT_MAX) {
+        buf_reset(b);
+        return;
+    }
+    buf_free(b);
+    buf_init(b, max);
+}
+
 static enum err send_batch(struct ipc_link *l) WAITS
 {
     struct ipc_fd_queued queued[SOCK_FDS_MAX];
@@ -112,7 +124,7 @@ static enum err send_batch(struct ipc_link *l) WAITS
         if (queued[i].owned)
             file_close(&queued[i].fd);
     }
-    buf_reset(&l->sending);
+    buffer_emptied(&l->sending);
     return e;
 }
 
@@ -250,6 +262,8 @@ static enum err take_frames(struct ipc_link *l) WAITS
         at += (size_t)head.length + 4;
     }
     buf_consume(&l->in, MIN(at, l->in.len));
+    if (l->in.len == 0)
+        buffer_emptied(&l->in);
     return e;
 }
 

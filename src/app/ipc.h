@@ -24,6 +24,7 @@
 #define IPC_FRAME_MAX 2097152u       /* bytes of one frame */
 #define IPC_CALLS_MAX 1024           /* a server runs at most so many calls of one link */
 #define IPC_CALL_BYTES_MAX 33554432u /* and holds at most so many bytes of arguments */
+#define DELIVER_SMALL_MAX 65536      /* content of a message beside its rows */
 #define IPC_PENDING_MAX 16384        /* calls that a client has in flight on one link */
 #define IPC_OUT_MAX 16777216u        /* bytes waiting to be sent; above it ERR_BUSY */
 #define IPC_FDS_QUEUED_MAX 64        /* descriptors received ahead of their frames */

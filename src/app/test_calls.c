@@ -2,7 +2,7 @@
  *
  * The gate's table of the house over a link to the house's end, with a house that only takes notes.
  * rule: proc-1 — what a gate says is believed only about accounts that signed in through it, and
- * only about sealed messages.
+ * only about messages that it can no longer change.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,12 +13,15 @@
 
 #include "app/gate_house.h"
 #include "app/house_calls.h"
+#include "format/mime_cold.h"
 #include "os/file.h"
 #include "os/loop.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static size_t sender_checks, deliveries;
+static char delivered[16]; /* the last content that came in a frame */
 
 static enum err fake_auth(void *ctx, const struct auth_attempt *a, str password,
                           struct arena *arena, struct auth_grant *out)
@@ -37,6 +40,8 @@ static enum err fake_deliver(void *ctx, uint32_t home, const struct envelope *e,
                              struct deliver_result *out)
 {
     deliveries++;
+    if (e->fd < 0)
+        snprintf(delivered, sizeof delivered, "%.*s", STR_ARG(e->content));
     return ERR_OK;
 }
 
@@ -92,6 +97,37 @@ static void sends_what_is_not_sealed(struct world *w)
     assert_int_equal(w->gate.delivering, 0);
 }
 
+/* In the frame: what a gate may not send in it is refused, what it may arrives as it was. */
+static void sends_small_ones_in_the_frame(struct world *w)
+{
+    static char large[DELIVER_SMALL_MAX + 1];
+    struct envelope_recipient r = {.address = STR("anna@example.test")};
+    BUF_AUTO struct buf row = BUF_INIT(4096), mime = BUF_INIT(65536);
+    ARENA_AUTO struct arena arena = ARENA_INIT(65536);
+    struct mime m;
+    struct envelope e = {.fd = -1, .recipients = &r, .nrecipients = 1, .id = STR("i")};
+    envelope_encode(&e, &row);
+    assert_int_equal(mime_parse(&arena, STR("x\r\n"), &m), ERR_OK);
+    assert_int_equal(mime_cold_encode(&arena, &m, &mime), ERR_OK);
+    struct ipc_deliver_small_args a = {buf_str(&row), buf_str(&mime), str_of(large, sizeof large)};
+    struct ipc_deliver_small_results out;
+    struct ipc_link *l = &w->peers[0].slot.link;
+    assert_int_equal(ipc_deliver_small(l, &a, &arena, &out), ERR_INVALID); /* not small */
+    a.content = STR("x\r\n");
+    a.mime = STR_NONE;
+    assert_int_equal(ipc_deliver_small(l, &a, &arena, &out), ERR_INVALID); /* no structure row */
+    assert_int_equal(deliveries, 0);
+    enum err verdict = ERR_INVALID;
+    e.content = a.content;
+    e.size = a.content.len;
+    e.mime = buf_str(&mime);
+    struct deliver_result result = {&verdict};
+    assert_int_equal(w->gate.table.deliver(w->gate.table.ctx, 0, &e, &result), ERR_OK);
+    assert_int_equal(verdict, ERR_OK);
+    assert_int_equal(deliveries, 1);
+    assert_string_equal(delivered, "x\r\n");
+}
+
 static void house_goes_away(struct world *w)
 {
     const struct house *h = &w->gate.table;
@@ -144,6 +180,7 @@ static void test_only_accounts_that_signed_in_through_the_gate(void **state)
     world_run(names_an_account);
 }
 static void test_only_sealed_messages(void **state) { world_run(sends_what_is_not_sealed); }
+static void test_small_messages(void **state) { world_run(sends_small_ones_in_the_frame); }
 /* rule: accept-3 — a gate waits a second for the house, then it is a temporary failure. */
 static void test_an_absent_house_is_temporary(void **state) { world_run(house_goes_away); }
 
@@ -152,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_accounts_that_signed_in_through_the_gate),
         cmocka_unit_test(test_only_sealed_messages),
+        cmocka_unit_test(test_small_messages),
         cmocka_unit_test(test_an_absent_house_is_temporary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

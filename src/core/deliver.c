@@ -155,6 +155,8 @@ static enum err find_loops(struct plan *p)
     size_t want = (size_t)MIN(p->e->size, (uint64_t)HEADER_SCAN_MAX), got = 0;
     if (!want)
         return ERR_OK;
+    if (p->e->fd < 0)
+        return scan_header(p, str_head(p->e->content, want));
     char *at = arena_alloc(&p->arena, want);
     if (!at)
         return ERR_NOMEM;
@@ -214,6 +216,7 @@ static enum err deliver_directly(struct plan *p)
     const struct target *t = only_target(p);
     struct message_new m = MESSAGE_NEW_INIT;
     m.fd = e->fd;
+    m.data = e->content;
     m.len = e->size;
     m.trace = e->trace;
     m.mime = e->mime;

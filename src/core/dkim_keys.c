@@ -287,6 +287,8 @@ enum err dkim_sign_envelope(struct directory *d, const struct envelope *e, int64
     str content;
     if (e->size == 0)
         return ERR_OK;
+    if (e->fd < 0)
+        return sign_content(d, e, e->content, now_s, out);
     TRY(file_map(e->fd, e->size, &content));
     enum err result = sign_content(d, e, content, now_s, out);
     file_unmap(content);

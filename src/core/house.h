@@ -79,8 +79,9 @@ struct envelope {
     str id;        /* the transaction's id, as in Received and the log */
     str trace;     /* Received (and at submission added Date, Message-ID), CRLF ends */
     str mime;      /* mime_cold_encode() of the content, made by the gate */
-    int fd;        /* sealed memory file with the content, CRLF line ends */
-    uint64_t size; /* bytes in fd */
+    int fd;        /* sealed memory file with the content, CRLF line ends; -1: see content */
+    str content;   /* of a small message, in place of fd */
+    uint64_t size; /* bytes of it */
     const struct envelope_recipient *recipients;
     size_t nrecipients;
 };

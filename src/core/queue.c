@@ -144,7 +144,8 @@ uint64_t queue_id_new(void) { return clock_wall_ms() << 16 | (rand_u64() & 0xfff
 static enum err add_once(struct store *s, const struct envelope *e, struct queue_recipient *rs,
                          size_t n, struct queue_message *m)
 {
-    struct store_blob_new blob = {.id = m->blob, .prefix = e->trace, .fd = e->fd, .len = e->size};
+    struct store_blob_new blob = {
+        .id = m->blob, .prefix = e->trace, .data = e->content, .fd = e->fd, .len = e->size};
     m->id = m->created_ms << 16 | (rand_u64() & 0xffff);
     return add_with_id(s, m, e->mime, rs, n, &blob, (struct store_token){0});
 }

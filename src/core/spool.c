@@ -65,14 +65,21 @@ enum err spool_finish(struct spool *s, str *content)
 {
     TRY(s->err);
     if (s->fd < 0) {
-        TRY(file_memory("message", &s->fd));
-        TRY(file_write_all_at(s->fd, 0, s->memory.data, s->memory.len));
         *content = buf_str(&s->memory);
-        return file_seal(s->fd);
+        return ERR_OK;
     }
     TRY(move_out(s));
     TRY(file_seal(s->fd));
     TRY(file_map(s->fd, s->size, &s->mapped));
     *content = s->mapped;
     return ERR_OK;
+}
+
+enum err spool_to_file(struct spool *s)
+{
+    if (s->fd >= 0)
+        return ERR_OK;
+    TRY(file_memory("message", &s->fd));
+    TRY(file_write_all_at(s->fd, 0, s->memory.data, s->memory.len));
+    return file_seal(s->fd);
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * spool: the content of one message while it arrives in the gate. Small ones stay in memory until
- * they are complete, larger ones grow in a memory file; the end is a sealed memory file either way,
- * and the whole content as one slice for the MIME pass. All spools of a process together are
- * limited.
+ * spool: the content of one message while it arrives in the gate. Small ones stay in memory, larger
+ * ones grow in a memory file that is sealed at the end; the whole content is one slice for the MIME
+ * pass either way. All spools of a process together are limited.
  */
 #ifndef CORE_SPOOL_H
 #define CORE_SPOOL_H
@@ -16,7 +15,7 @@
 
 struct spool {
     struct buf memory;
-    int fd;        /* -1 until the content moves out */
+    int fd;        /* of a large one; else -1 */
     uint64_t size; /* bytes so far */
     uint64_t max;  /* then ERR_TOO_LARGE */
     str mapped;    /* after spool_finish of a large one */
@@ -27,7 +26,9 @@ void spool_init(struct spool *s, uint64_t max);
 void spool_free(struct spool *s); /* also closes fd */
 /* Sticky: after an error adds vanish. ERR_TOO_LARGE, ERR_NOSPACE, ERR_NOMEM. */
 void spool_add(struct spool *s, str bytes);
-/* Seals; s->fd holds size bytes. *content lives until spool_free. */
+/* Seals s->fd, if there is one. *content lives until spool_free. */
 enum err spool_finish(struct spool *s, str *content) MUST;
+/* For who needs a descriptor: after it s->fd is a sealed file of a finished small one too. */
+enum err spool_to_file(struct spool *s) MUST;
 
 #endif

@@ -333,12 +333,14 @@ void stream_writef(struct stream *s, const char *fmt, ...)
     va_list args, again;
     va_start(args, fmt);
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, fmt, args);
-    char *at = n < 0 ? NULL : buf_reserve(stream_out(s), (size_t)n + 1);
-    if (at) {
+    struct buf *out = stream_out(s);
+    size_t room = out->cap - out->len;
+    int n = vsnprintf(room ? out->data + out->len : NULL, room, fmt, args);
+    char *at = n < 0 ? NULL : buf_reserve(out, (size_t)n + 1);
+    if (at && (size_t)n >= room) /* it did not fit before */
         (void)vsnprintf(at, (size_t)n + 1, fmt, again);
-        buf_commit(&s->out, (size_t)n);
-    }
+    if (at)
+        buf_commit(out, (size_t)n);
     va_end(again);
     va_end(args);
     stream_out_check(s);

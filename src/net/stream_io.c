@@ -83,13 +83,24 @@ enum err stream_stick(struct stream *s, enum err e)
     return s->error;
 }
 
+enum err stream_socket_read(struct stream *s, void *out, size_t len, size_t *got)
+{
+    *got = 0;
+    if (!watch_may_read(&s->watch))
+        return ERR_BUSY;
+    TRY(sock_try_read(s->watch.fd, out, len, got));
+    if (*got < len)
+        watch_emptied(&s->watch);
+    return ERR_OK;
+}
+
 enum err stream_raw_read(struct stream *s, void *out, size_t len, size_t *got, int *want)
 {
     *got = 0;
     *want = WAIT_READ;
     if (s->ssl)
         return stream_tls_read(s, out, len, got, want);
-    enum err e = sock_try_read(s->watch.fd, out, len, got);
+    enum err e = stream_socket_read(s, out, len, got);
     /* A short read is no proof: the end of the stream may have come with the same edge. */
     s->drained = e == ERR_BUSY;
     return e;

@@ -46,6 +46,8 @@ void *stream_chunk_get(size_t size); /* NULL: no memory */
 void stream_chunk_put(void *p, size_t size);
 
 /* --- transport (stream_io.c): *want is what to wait for after ERR_BUSY --- */
+/* The socket itself: ERR_BUSY without asking the kernel where it was emptied. */
+enum err stream_socket_read(struct stream *s, void *out, size_t len, size_t *got) MUST;
 enum err stream_raw_read(struct stream *s, void *out, size_t len, size_t *got, int *want) MUST;
 enum err stream_raw_write(struct stream *s, const str *parts, size_t nparts, size_t *sent,
                           int *want) MUST;

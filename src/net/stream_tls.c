@@ -38,7 +38,7 @@ static int bio_read(BIO *b, char *out, int len)
     size_t got;
     if (len <= 0)
         return 0;
-    enum err e = sock_try_read(s->watch.fd, out, (size_t)len, &got);
+    enum err e = stream_socket_read(s, out, (size_t)len, &got);
     return bio_result(b, s, e, got, BIO_FLAGS_READ);
 }
 

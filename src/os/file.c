@@ -83,6 +83,18 @@ enum err file_write_all_at(int fd, uint64_t offset, const void *data, size_t len
     return ERR_OK;
 }
 
+enum err file_zero_at(int fd, uint64_t offset, uint64_t len)
+{
+    static char zeros[65536]; /* never written, so it takes no memory */
+    while (len > 0) {
+        size_t step = MIN(len, sizeof zeros);
+        TRY(file_write_all_at(fd, offset, zeros, step));
+        offset += step;
+        len -= step;
+    }
+    return ERR_OK;
+}
+
 enum err file_sync_data(int fd) { return fdatasync(fd) == 0 ? ERR_OK : sys_err(errno); }
 
 enum err file_sync_dir(int dir_fd) { return fsync(dir_fd) == 0 ? ERR_OK : sys_err(errno); }

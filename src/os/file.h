@@ -25,6 +25,8 @@ enum err file_open(int dir_fd, str path, int flags, int *fd) MUST;
 enum err file_read_at(int fd, uint64_t offset, void *out, size_t len, size_t *got) MUST;
 enum err file_write_all_at(int fd, uint64_t offset, const void *data,
                            size_t len) MUST; /* NOSPACE, IO */
+/* Writes zeros; the file gets longer where they end behind it. As file_write_all_at. */
+enum err file_zero_at(int fd, uint64_t offset, uint64_t len) MUST;
 enum err file_sync_data(int fd) MUST;
 enum err file_sync_dir(int dir_fd) MUST;
 enum err file_size(int fd, uint64_t *out) MUST;

@@ -214,6 +214,45 @@ static void loop_run_posted(struct loop *l)
     }
 }
 
+/* The end of a round */
+
+static size_t ending_find(const struct loop *l, loop_ending_fn *fn, const void *arg)
+{
+    size_t i = 0;
+    while (i < l->nendings && (l->endings[i].fn != fn || l->endings[i].arg != arg))
+        i++;
+    return i;
+}
+
+enum err loop_at_round_end(loop_ending_fn *fn, void *arg)
+{
+    struct loop *l = loop_this;
+    if (!l)
+        return ERR_INVALID;
+    if (ending_find(l, fn, arg) < l->nendings)
+        return ERR_OK;
+    if (l->nendings == LOOP_ENDINGS_MAX)
+        return ERR_LIMIT;
+    l->endings[l->nendings++] = (struct loop_ending){fn, arg};
+    return ERR_OK;
+}
+
+void loop_at_round_end_forget(loop_ending_fn *fn, void *arg)
+{
+    struct loop *l = loop_this;
+    size_t i = l ? ending_find(l, fn, arg) : 0;
+    if (l && i < l->nendings)
+        l->endings[i] = l->endings[--l->nendings];
+}
+
+static void loop_run_endings(struct loop *l, bool quiet)
+{
+    while (l->nendings > 0) {
+        struct loop_ending e = l->endings[--l->nendings];
+        e.fn(e.arg, quiet);
+    }
+}
+
 /* Timers */
 
 enum err loop_timer_set(struct loop_timer *t, uint64_t deadline_ms)
@@ -319,6 +358,7 @@ static void loop_spread(struct loop *l, const struct epoll_event *events, int co
 static void loop_poll(struct loop *l)
 {
     struct epoll_event events[EVENTS_BATCH];
+    loop_run_endings(l, !loop_has_work(l) && !__atomic_load_n(&l->posted, __ATOMIC_RELAXED));
     int timeout = loop_timeout(l);
     if (timeout != 0) {
         __atomic_store_n(&l->asleep, 1, __ATOMIC_SEQ_CST);
@@ -360,6 +400,7 @@ void loop_run_while(struct loop *l, bool (*more)(void *arg), void *arg)
         loop_run_timers(l);
         loop_take_yielded(l);
     }
+    loop_run_endings(l, false);
     loop_run_posted(l);
     l->running = false;
 }

@@ -43,6 +43,15 @@ struct loop_task {
 };
 void loop_post(struct loop *l, struct loop_task *task);
 
+/* Calls fn once, on this loop's thread and off any fiber, when the fibers that are ready now have
+ * run: for what several of them begin together. quiet: nothing else can run here, and the loop
+ * would sleep; then it may block for a moment, well under a millisecond. The same fn and arg again,
+ * before that, is one call. ERR_LIMIT beyond LOOP_ENDINGS_MAX, ERR_INVALID without a loop. */
+#define LOOP_ENDINGS_MAX 4
+typedef void loop_ending_fn(void *arg, bool quiet);
+enum err loop_at_round_end(loop_ending_fn *fn, void *arg) MUST;
+void loop_at_round_end_forget(loop_ending_fn *fn, void *arg);
+
 /* A timer runs fn(timer) on the loop's thread outside any fiber; it must not wait. */
 struct loop_timer {
     void (*fn)(struct loop_timer *);

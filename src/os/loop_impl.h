@@ -97,6 +97,11 @@ struct loop {
     uint32_t stop;            /* atomic */
     bool running, canceling, starved;
     uint64_t slices_late;
+    struct loop_ending {
+        loop_ending_fn *fn;
+        void *arg;
+    } endings[LOOP_ENDINGS_MAX];
+    size_t nendings;
     void *alt_stack; /* signal stack of this thread, so a fiber's overflow can be reported */
     const void *asan_bottom;
     size_t asan_size;

@@ -350,6 +350,8 @@ enum err sock_recv(struct watch *w, void *out, size_t len, size_t *got, int *fds
     size_t max = nfds ? MIN(*nfds, (size_t)SOCK_FDS_MAX) : 0;
     size_t taken = 0;
     assert(len > 0);
+    if (!watch_may_read(w))
+        TRY(wait_fd(w, WAIT_READ, DEADLINE_NEVER));
     for (;;) {
         struct iovec v = {.iov_base = out, .iov_len = len};
         union control c;
@@ -362,6 +364,9 @@ enum err sock_recv(struct watch *w, void *out, size_t len, size_t *got, int *fds
             if (nfds)
                 *nfds = taken;
             *got = (size_t)n;
+            /* A read ends behind descriptors, whatever follows. */
+            if (n > 0 && (size_t)n < len && m.msg_controllen == 0)
+                watch_emptied(w);
             return n > 0 ? ERR_OK : ERR_EOF;
         }
         if (errno == EAGAIN)

@@ -30,6 +30,7 @@ struct world {
     char trace[4096];
     enum err err;
     int count;
+    void *extra; /* the test's own */
 };
 
 static struct world *world_new(void)
@@ -413,6 +414,80 @@ static void posts_come_from_any_thread(void **state)
     world_free(w);
 }
 
+struct ending {
+    int calls, quiet;
+};
+static void ending_run(void *arg, bool quiet)
+{
+    struct ending *e = arg;
+    e->calls++;
+    e->quiet += quiet;
+}
+
+static void ask_for_ending(void *arg)
+{
+    struct ending *e = ((struct world *)arg)->extra;
+    assert_int_equal(loop_at_round_end(ending_run, e), ERR_OK);
+    assert_int_equal(loop_at_round_end(ending_run, e), ERR_OK); /* once all the same */
+    assert_int_equal(e->calls, 0);
+    fiber_yield(); /* somebody is ready: not quiet */
+    assert_int_equal(e->calls, 1);
+    assert_int_equal(e->quiet, 0);
+    assert_int_equal(loop_at_round_end(ending_run, e), ERR_OK);
+    assert_int_equal(wait_until(deadline_in_ms(1)), ERR_TIMEOUT); /* nobody is */
+    assert_int_equal(e->calls, 2);
+    assert_int_equal(e->quiet, 1);
+    assert_int_equal(loop_at_round_end(ending_run, e), ERR_OK);
+    loop_at_round_end_forget(ending_run, e);
+    assert_int_equal(wait_until(deadline_in_ms(1)), ERR_TIMEOUT);
+    assert_int_equal(e->calls, 2);
+    assert_int_equal(loop_at_round_end(ending_run, e), ERR_OK);
+}
+
+static void a_round_has_an_end(void **state)
+{
+    struct ending e = {0};
+    assert_int_equal(loop_at_round_end(ending_run, &e), ERR_INVALID); /* no loop */
+    struct world *w = world_new();
+    w->extra = &e;
+    start(w, ask_for_ending);
+    loop_run_until_idle(w->loop);
+    assert_int_equal(e.calls, 3); /* the last at the loop's own end */
+    world_free(w);
+}
+
+static void read_short(void *arg)
+{
+    struct world *w = arg;
+    char room[16];
+    assert_int_equal(wait_fd(&w->watch, WAIT_READ, DEADLINE_NEVER), ERR_OK);
+    assert_int_equal(read(w->fds[0], room, sizeof room), 3);
+    watch_emptied(&w->watch);
+    assert_false(watch_may_read(&w->watch));
+    assert_false(watch_readable(&w->watch));
+    assert_int_equal(write(w->fds[1], "end", 3), 3);
+    assert_int_equal(shutdown(w->fds[1], SHUT_WR), 0);
+    assert_int_equal(wait_fd(&w->watch, WAIT_READ, DEADLINE_NEVER), ERR_OK);
+    assert_true(watch_may_read(&w->watch));
+    assert_int_equal(read(w->fds[0], room, sizeof room), 3);
+    watch_emptied(&w->watch); /* the end came with the same edge and is still to be read */
+    assert_true(watch_may_read(&w->watch));
+    assert_int_equal(read(w->fds[0], room, sizeof room), 0);
+    w->count = 1;
+}
+
+static void an_emptied_watch_waits_for_the_next_edge(void **state)
+{
+    struct world *w = world_new();
+    assert_int_equal(watch_open(&w->watch, w->fds[0]), ERR_OK);
+    assert_int_equal(write(w->fds[1], "abc", 3), 3);
+    start(w, read_short);
+    loop_run_until_idle(w->loop);
+    assert_int_equal(w->count, 1);
+    watch_close(&w->watch);
+    world_free(w);
+}
+
 static void *complete(void *c)
 {
     completion_done(c);
@@ -627,6 +702,8 @@ int main(void)
         cmocka_unit_test(closing_a_watch_ends_the_wait),
         cmocka_unit_test(any_tells_which),
         cmocka_unit_test(posts_come_from_any_thread),
+        cmocka_unit_test(a_round_has_an_end),
+        cmocka_unit_test(an_emptied_watch_waits_for_the_next_edge),
         cmocka_unit_test(completions_wake_fibers_and_threads),
         cmocka_unit_test(timers_fire_in_order),
         cmocka_unit_test(twenty_thousand_fibers_live),

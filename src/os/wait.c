@@ -15,11 +15,15 @@
 
 /* Watches */
 
+static int watch_control(struct watch *w, int op, uint32_t more)
+{
+    struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | more, .data.ptr = w};
+    return epoll_ctl(loop_current()->epoll_fd, op, w->fd, &e);
+}
+
 static enum err watch_register(struct watch *w)
 {
-    struct loop *l = loop_current();
-    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = w};
-    if (epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, w->fd, &e) == 0) {
+    if (watch_control(w, EPOLL_CTL_ADD, 0) == 0) {
         w->registered = true;
         return ERR_OK;
     }
@@ -56,8 +60,10 @@ static enum fiber_wake watch_wake_of(const struct fiber *f, const struct watch *
 
 void watch_notify(struct watch *w, uint32_t epoll_events)
 {
-    if (epoll_events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+    if (epoll_events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         w->ready |= WAIT_READ;
+        w->emptied = false;
+    }
     if (epoll_events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         w->ready |= WAIT_WRITE;
     if (epoll_events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
@@ -72,12 +78,25 @@ void watch_notify(struct watch *w, uint32_t epoll_events)
 
 bool watch_readable(struct watch *w)
 {
+    if (w->emptied)
+        return false;
     struct pollfd p = {.fd = w->fd, .events = POLLIN | POLLRDHUP};
     if (poll(&p, 1, 0) > 0)
         return true;
     w->ready &= ~(uint32_t)WAIT_READ;
     return false;
 }
+
+/* The end of the input may have come with the same edge as the bytes: it is read for once more. */
+void watch_emptied(struct watch *w)
+{
+    if (w->registered && !(w->ready & WAIT_HANGUP)) {
+        w->emptied = true;
+        w->ready &= ~(uint32_t)WAIT_READ;
+    }
+}
+
+bool watch_may_read(const struct watch *w) { return !w->emptied; }
 
 /* Deadlines */
 
@@ -129,6 +148,24 @@ static int poll_until(struct pollfd *fds, nfds_t count, uint64_t deadline_ms)
     }
 }
 
+/* Asking anew tells of room that is there already, so none is missed. */
+static enum err block_on(struct fiber *f, struct watch *w, int what, uint64_t deadline_ms) WAITS
+{
+    struct fiber **place = what == WAIT_READ ? &w->reader : &w->writer;
+    assert(!*place);
+    if (what == WAIT_WRITE && watch_control(w, EPOLL_CTL_MOD, EPOLLOUT) != 0)
+        return sys_err(errno);
+    *place = f;
+    f->watches[0] = w;
+    enum err e = err_of_wake(fiber_block(f, what == WAIT_READ ? "read" : "write", deadline_ms));
+    if (e != ERR_OK)
+        return e; /* the watch may be gone */
+    w->ready &= ~(uint32_t)what;
+    if (what == WAIT_WRITE && watch_control(w, EPOLL_CTL_MOD, 0) != 0)
+        return sys_err(errno);
+    return ERR_OK;
+}
+
 enum err wait_fd(struct watch *w, int what, uint64_t deadline_ms)
 {
     assert(what == WAIT_READ || what == WAIT_WRITE);
@@ -136,6 +173,7 @@ enum err wait_fd(struct watch *w, int what, uint64_t deadline_ms)
     struct fiber *f = fiber_current();
     if (!f) {
         struct pollfd p = {.fd = w->fd, .events = what == WAIT_READ ? POLLIN : POLLOUT};
+        w->emptied = false; /* nobody spreads events here */
         return poll_until(&p, 1, deadline_ms) > 0 ? ERR_OK : ERR_TIMEOUT;
     }
     if (fiber_canceled() || w->fd < 0)
@@ -150,14 +188,7 @@ enum err wait_fd(struct watch *w, int what, uint64_t deadline_ms)
     }
     if (deadline_ms <= f->loop->now_ms)
         return ERR_TIMEOUT;
-    struct fiber **place = what == WAIT_READ ? &w->reader : &w->writer;
-    assert(!*place);
-    *place = f;
-    f->watches[0] = w;
-    enum err e = err_of_wake(fiber_block(f, what == WAIT_READ ? "read" : "write", deadline_ms));
-    if (e == ERR_OK)
-        w->ready &= ~(uint32_t)what;
-    return e;
+    return block_on(f, w, what, deadline_ms);
 }
 
 /* Events */
@@ -223,6 +254,10 @@ static enum wait_any_result wait_any_off_fiber(struct watch *a, struct watch *b,
     struct pollfd fds[2] = {{.fd = a ? a->fd : -1, .events = POLLIN | POLLRDHUP},
                             {.fd = b ? b->fd : -1, .events = POLLIN | POLLRDHUP}};
     assert(a || b || deadline_ms != DEADLINE_NEVER);
+    if (a)
+        a->emptied = false;
+    if (b)
+        b->emptied = false;
     if (poll_until(fds, 2, deadline_ms) == 0)
         return WAIT_ANY_TIMEOUT;
     return fds[0].revents ? WAIT_ANY_READABLE : WAIT_ANY_READABLE2;

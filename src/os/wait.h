@@ -13,13 +13,15 @@
 
 struct fiber;
 
-/* A descriptor known to the loop, edge-triggered, for its whole life. */
+/* A descriptor known to the loop, edge-triggered, for its whole life. Room to write is asked of the
+ * kernel only while somebody waits for it: a Unix socket tells of room each time its peer reads. */
 struct watch {
     int fd;
     uint32_t ready;                /* WAIT_* seen and not yet used up */
     struct fiber *reader, *writer; /* at most one of each waits */
     struct park *park;
     bool registered, always_ready; /* always_ready: a regular file, which epoll refuses */
+    bool emptied;                  /* all input was read; the next comes with a new edge */
 };
 enum { WAIT_READ = 1, WAIT_WRITE = 2, WAIT_HANGUP = 4 };
 
@@ -32,8 +34,13 @@ void watch_close(struct watch *w); /* before close(fd); waiting fibers get ERR_C
 /* Waits until the descriptor is ready for what (one of READ, WRITE). The caller first tries the
  * system call and waits only after EAGAIN. ERR_TIMEOUT, ERR_CANCELED. */
 enum err wait_fd(struct watch *w, int what, uint64_t deadline_ms) WAITS MUST;
-/* True when the descriptor has input (or its end) right now; asks the kernel. Never waits. */
+/* True when the descriptor has input (or its end) right now; asks the kernel, if it was not emptied
+ * since the last edge. Never waits. */
 bool watch_readable(struct watch *w);
+/* The caller's read left nothing in the kernel (it got less than it had room for; epoll(7)). */
+void watch_emptied(struct watch *w);
+/* False: a read would certainly find nothing before the loop has told of more. */
+bool watch_may_read(const struct watch *w);
 
 /* An event between fibers of one thread. signal wakes all present waiters; it is not remembered,
  * so check the condition in a loop. */

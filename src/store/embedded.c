@@ -60,7 +60,10 @@ static enum err embedded_submit(struct store *s, const struct store_commit *c,
     if (e == ERR_OK)
         e = copy_expects(c, w);
     if (e == ERR_OK)
-        e = journal_submit((struct embedded *)s, w, !p->lazy);
+        e = journal_submit((struct embedded *)s, w,
+                           fiber_current() != NULL ? COMMIT_FIBER
+                           : p->lazy               ? COMMIT_HELP
+                                                   : COMMIT_WAKE);
     if (e != ERR_OK)
         work_free(w);
     return e;
@@ -285,6 +288,7 @@ static enum err open_parts(struct embedded *e, const struct store_options *o)
 static void embedded_close(struct store *s)
 {
     struct embedded *e = (struct embedded *)s;
+    journal_forget_loop(e);
     journal_stop(e);
     if (e->has_keeper) {
         pthread_mutex_lock(&e->lock);
@@ -362,6 +366,7 @@ enum err store_open_embedded(const struct store_options *o, struct store **out)
     e->segment_bytes = MIN(o->segment_bytes != 0 ? o->segment_bytes : 256u << 20, 1u << 31);
     e->index_flush_bytes = o->index_flush_bytes != 0 ? o->index_flush_bytes : 512u << 20;
     e->reserve_percent = o->reserve_percent != 0 ? o->reserve_percent : 2;
+    e->flush_ns = FLUSH_NS_SLOW; /* until seen otherwise */
     init_locks(e);
     e->batch = index_batch_new();
     enum err err = overlay_open(&e->overlay, base_get, e);

@@ -21,6 +21,7 @@
 #define GROUP_COMMITS 256
 #define GROUP_BYTES (8u << 20)
 #define VERSION_SLOTS 4096
+#define FLUSH_NS_SLOW (UINT64_C(1) << 30)
 
 struct work {
     struct list link;
@@ -59,6 +60,8 @@ struct embedded {
     struct list queue, written, flushed;
     size_t queue_bytes;
     bool writing, flushing, applying, stopping;
+    bool hasty;            /* the apply stage is about to run on a loop's thread */
+    uint64_t flush_ns;     /* how long a flush takes, of late */
     unsigned active, idle; /* threads in a stage; sleeping workers */
     bool stalled;          /* the index takes no rows for now */
     pthread_t workers[WORKERS], keeper;
@@ -69,6 +72,7 @@ struct embedded {
 
     struct segment *current; /* the write stage's, held */
     uint64_t end, sequence;
+    uint64_t group_bytes;      /* the write stage's: of late */
     _Atomic uint64_t durable;  /* position */
     struct index_batch *batch; /* the apply stage's */
     uint64_t unflushed_bytes;
@@ -80,8 +84,13 @@ struct embedded {
 };
 
 /* journal.c */
-enum err journal_submit(struct embedded *e, struct work *w, bool wake) MUST;
+/* How a commit finds a thread: COMMIT_WAKE wakes one, COMMIT_HELP waits for journal_help; of
+ * COMMIT_FIBER the fiber's own thread may do it before it sleeps. */
+enum commit_by { COMMIT_WAKE, COMMIT_HELP, COMMIT_FIBER };
+enum err journal_submit(struct embedded *e, struct work *w, enum commit_by by) MUST;
 void journal_help(struct embedded *e, struct store_pending *p);
+/* This thread's loop no longer runs anything for e. */
+void journal_forget_loop(struct embedded *e);
 /* Submits w with its pending and waits. */
 enum err journal_run(struct embedded *e, struct work *w) MUST;
 enum err journal_start(struct embedded *e) MUST;

@@ -76,12 +76,16 @@ static void stage_flush(struct embedded *e)
     e->flushing = true;
     e->stats.flushes += dirty;
     pthread_mutex_unlock(&e->lock);
+    uint64_t took = e->flush_ns; /* the flush stage's, under lock for its readers */
     if (dirty) {
+        uint64_t since = clock_mono_ns();
         /* Rotation has flushed older segments itself. */
         (void)!journal_sync(last->segment->fd);
         atomic_store(&e->durable, position_of(last->segment->number, last->end));
+        took += (clock_mono_ns() - since) / 8 - took / 8;
     }
     pthread_mutex_lock(&e->lock);
+    e->flush_ns = took;
     for (struct list *l; (l = list_pop_front(&groups)) != NULL;)
         list_push_back(&e->flushed, l);
     e->flushing = false;
@@ -129,7 +133,7 @@ static void set_stalled(struct embedded *e, bool stalled)
 /* The group is durable. The index refuses rows only while the disk is full (RocksDB resumes by
  * itself when there is space); its answer must not be OK before it can be seen. False: given up
  * because the store closes; the next open replays it. */
-static bool write_patiently(struct embedded *e, struct group *g)
+static bool write_patiently(struct embedded *e)
 {
     uint64_t since = clock_mono_ms();
     if (e->given_up)
@@ -152,7 +156,8 @@ static bool write_patiently(struct embedded *e, struct group *g)
     return true;
 }
 
-static void group_apply(struct embedded *e, struct group *g)
+/* False: the index did not take it at once, and this thread must not wait for it. */
+static bool group_apply(struct embedded *e, struct group *g, bool hasty)
 {
     struct overlay_txn all;
     overlay_txn_init(&all);
@@ -166,25 +171,35 @@ static void group_apply(struct embedded *e, struct group *g)
             &row, &(struct position_row){position_of(g->segment->number, g->end), g->sequence});
         index_batch_txn(e->batch, &all);
         index_batch_put(e->batch, row_str(&k), buf_str(&row));
-        if (!write_patiently(e, g)) {
+        if (hasty && (e->given_up || index_write(e->index, e->batch) != ERR_OK)) {
+            overlay_txn_join(&container_of(g->works.next, struct work, link)->txn, &all);
+            return false;
+        }
+        if (!hasty && !write_patiently(e)) {
             overlay_end(&e->overlay, &all);
             group_answer(e, g, ERR_UNKNOWN);
-            return;
+            return true;
         }
     }
     overlay_end(&e->overlay, &all);
     group_answer(e, g, ERR_OK);
+    return true;
 }
 
 static void stage_apply(struct embedded *e)
 {
     struct group *g = container_of(list_pop_front(&e->flushed), struct group, link);
+    bool hasty = e->hasty;
     e->applying = true;
-    e->stats.groups++;
-    e->stats.bytes_journal += g->end - g->begin;
     pthread_mutex_unlock(&e->lock);
-    group_apply(e, g);
-    e->unflushed_bytes += g->end - g->begin;
+    if (!group_apply(e, g, hasty)) {
+        pthread_mutex_lock(&e->lock);
+        list_push_front(&e->flushed, &g->link);
+        e->applying = false;
+        return;
+    }
+    uint64_t bytes = g->end - g->begin;
+    e->unflushed_bytes += bytes;
     if (e->unflushed_bytes >= e->index_flush_bytes) {
         e->unflushed_bytes = 0;
         (void)!index_flush(e->index, false); /* logged; only the replay gets longer */
@@ -193,6 +208,8 @@ static void stage_apply(struct embedded *e)
     segment_release(&e->segments, g->segment);
     free(g);
     pthread_mutex_lock(&e->lock);
+    e->stats.groups++;
+    e->stats.bytes_journal += bytes;
     e->applying = false;
 }
 
@@ -259,7 +276,62 @@ void journal_help(struct embedded *e, struct store_pending *p)
     pthread_mutex_unlock(&e->lock);
 }
 
-enum err journal_submit(struct embedded *e, struct work *w, bool wake)
+/* ---- A lone commit ----
+ * A switch to a worker and back costs as much as a quick disk's flush. So when a loop is about to
+ * sleep, nobody is at work and only a commit or two wait, it runs the stages itself; what its
+ * sockets bring meanwhile waits for one flush, and is one group then. Slow disks and many commits
+ * are for the workers. */
+
+#define LONE_FLUSH_NS_MAX 400000
+#define LONE_COMMITS_MAX 2
+#define LONE_NS_MAX 20000000 /* after one that took so long the disk counts as slow for a while */
+
+static bool is_lone(const struct embedded *e)
+{
+    size_t n = 0;
+    LIST_EACH (it, &e->queue)
+        if (++n > LONE_COMMITS_MAX)
+            return false;
+    return e->active == 0 && e->flush_ns <= LONE_FLUSH_NS_MAX;
+}
+
+/* Its own group first: what has queued behind it is a worker's. */
+static void run_lone(struct embedded *e)
+{
+    uint64_t since = clock_mono_ns();
+    e->stats.lone++;
+    run_stage(e, stage_write);
+    if (!e->flushing && !list_empty(&e->written))
+        run_stage(e, stage_flush);
+    e->hasty = true;
+    if (!e->applying && !list_empty(&e->flushed))
+        run_stage(e, stage_apply);
+    e->hasty = false;
+    if (clock_mono_ns() - since > LONE_NS_MAX)
+        e->flush_ns = FLUSH_NS_SLOW;
+}
+
+static void round_ended(void *arg, bool quiet)
+{
+    struct embedded *e = arg;
+    pthread_mutex_lock(&e->lock);
+    if (quiet && is_lone(e) && runnable(e) == stage_write)
+        run_lone(e);
+    if (runnable(e) != NULL && e->idle > 0)
+        pthread_cond_signal(&e->work);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void journal_forget_loop(struct embedded *e) { loop_at_round_end_forget(round_ended, e); }
+
+static bool needs_worker(struct embedded *e, enum commit_by by)
+{
+    if (e->active > 0 || by == COMMIT_WAKE)
+        return true;
+    return by == COMMIT_FIBER && (!is_lone(e) || loop_at_round_end(round_ended, e) != ERR_OK);
+}
+
+enum err journal_submit(struct embedded *e, struct work *w, enum commit_by by)
 {
     pthread_mutex_lock(&e->lock);
     enum err err = ERR_OK;
@@ -272,7 +344,7 @@ enum err journal_submit(struct embedded *e, struct work *w, bool wake)
     if (err == ERR_OK) {
         e->queue_bytes += w->enc.length;
         list_push_back(&e->queue, &w->link);
-        if ((wake || e->active > 0) && !e->writing && e->idle > 0)
+        if (needs_worker(e, by) && !e->writing && e->idle > 0)
             pthread_cond_signal(&e->work);
     }
     pthread_mutex_unlock(&e->lock);
@@ -284,7 +356,7 @@ enum err journal_run(struct embedded *e, struct work *w)
     struct store_pending p = {.store = &e->store};
     completion_init(&p.done);
     w->pending = &p;
-    enum err err = journal_submit(e, w, true);
+    enum err err = journal_submit(e, w, COMMIT_WAKE);
     if (err != ERR_OK) {
         work_free(w);
         return err;

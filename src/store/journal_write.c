@@ -75,6 +75,22 @@ static enum err reserve(struct embedded *e, struct segment *s, uint64_t end, boo
     return err;
 }
 
+/* Bytes written over bytes are flushed alone; where they make the file longer the file system has
+ * to commit its own journal too, which costs as much again. So while groups are small and each has
+ * a flush of its own, zeros are written ahead; large groups share that cost, and zeros would be
+ * half of what is written. Nothing depends on it: what cannot be filled is appended. */
+#define FILL_BYTES (1u << 20)
+#define FILL_GROUP_BYTES_MAX 65536
+
+static void fill_ahead(struct embedded *e, struct segment *s, uint64_t end)
+{
+    uint64_t from = MAX(s->filled, e->end), to = MIN(end + FILL_BYTES, s->reserved);
+    if (end <= s->filled || from >= to || e->group_bytes > FILL_GROUP_BYTES_MAX)
+        return;
+    if (file_zero_at(s->fd, from, to - from) == ERR_OK)
+        s->filled = to;
+}
+
 /* ---- Rotation ---- */
 
 static enum err end_segment(struct embedded *e)
@@ -202,7 +218,7 @@ static void undo(struct embedded *e, struct group *g, struct list *rejected, uin
         reject(e, rejected, container_of(l, struct work, link), why);
     e->end = g->begin;
     e->sequence = sequence;
-    g->segment->reserved = g->begin;
+    g->segment->reserved = g->segment->filled = g->begin;
     if (file_truncate(g->segment->fd, g->begin) != ERR_OK) {
         LOG_ERROR("store", "cannot cut the journal after a failed write: ending");
         abort();
@@ -220,6 +236,7 @@ static void group_finish(struct embedded *e, struct group *g, struct list *rejec
     }
     g->end = e->end;
     g->sequence = e->sequence;
+    e->group_bytes += (g->end - g->begin) / 8 - e->group_bytes / 8;
     atomic_store_explicit(&g->segment->size, e->end, memory_order_release);
 }
 
@@ -228,6 +245,7 @@ static enum err take_one(struct embedded *e, struct work *w)
     if (!fits(e, w))
         TRY(rotate(e, w->enc.length, has_blobs(w)));
     TRY(reserve(e, e->current, e->end + w->enc.length, has_blobs(w)));
+    fill_ahead(e, e->current, e->end + w->enc.length);
     return plan_work(e, w);
 }
 

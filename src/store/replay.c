@@ -179,6 +179,18 @@ static enum err stop_at(const struct segment *s, uint64_t at)
     return ERR_CORRUPT;
 }
 
+/* Zeros that were written ahead, and nothing torn. */
+static enum err only_zeros(struct embedded *e, struct segment *s, uint64_t from, bool *zeros)
+{
+    str all;
+    TRY(segment_map(&e->segments, s, atomic_load(&s->size), &all));
+    str tail = str_skip(all, from);
+    *zeros =
+        tail.len > 0 && tail.data[0] == 0 && memcmp(tail.data, tail.data + 1, tail.len - 1) == 0;
+    segment_unmap(&e->segments, s);
+    return ERR_OK;
+}
+
 static enum err cut_tail(struct embedded *e, struct segment *s, uint64_t end)
 {
     uint64_t size = atomic_load(&s->size);
@@ -191,8 +203,11 @@ static enum err cut_tail(struct embedded *e, struct segment *s, uint64_t end)
     e->stats.cut_bytes += size - end;
     if (e->store.read_only)
         return ERR_OK;
-    LOG_WARN("store", "cutting %llu bytes of torn tail off segment %08x",
-             (unsigned long long)(size - end), (unsigned)s->number);
+    bool zeros = false;
+    TRY(only_zeros(e, s, end, &zeros));
+    if (!zeros)
+        LOG_WARN("store", "cutting %llu bytes of torn tail off segment %08x",
+                 (unsigned long long)(size - end), (unsigned)s->number);
     TRY(segment_open_writer(&e->segments, s));
     enum err err = file_truncate(s->fd, end);
     if (err == ERR_OK)

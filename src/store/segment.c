@@ -223,6 +223,7 @@ enum err segment_create(struct segment_table *t, bool cold, uint64_t capacity, s
                           .reader = -1,
                           .capacity = capacity,
                           .reserved = SEGMENT_HEADER,
+                          .filled = SEGMENT_HEADER,
                           .salt = (uint32_t)rand_u64()};
     pthread_mutex_unlock(&t->lock);
     atomic_store(&s->size, SEGMENT_HEADER);
@@ -364,7 +365,7 @@ enum err segment_open_writer(struct segment_table *t, struct segment *s)
 {
     TRY(open_file(t, s, FILE_READ | FILE_WRITE, &s->fd));
     s->sealed = false;
-    s->reserved = atomic_load(&s->size);
+    s->reserved = s->filled = atomic_load(&s->size);
     return ERR_OK;
 }
 

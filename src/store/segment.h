@@ -26,7 +26,8 @@ struct segment {
     bool sealed;           /* under the table's lock */
     int fd;                /* while it is written; else -1 */
     _Atomic uint64_t size; /* bytes that are in the file for good */
-    uint64_t reserved;     /* the writer's */
+    uint64_t reserved;     /* the writer's: blocks are there up to here */
+    uint64_t filled;       /* the writer's: the file's length, with zeros behind the records */
     uint64_t capacity;
     unsigned holders, writers; /* under the table's lock */
     bool gone;

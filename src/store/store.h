@@ -196,6 +196,7 @@ void store_close(struct store *s); /* flushes; no call may be in flight */
 
 struct store_stats {
     uint64_t commits, groups, flushes, bytes_journal, bytes_live, bytes_dead, segments, blobs;
+    uint64_t lone; /* groups that the thread of their commits wrote and flushed itself */
     uint64_t replayed_records, cut_bytes; /* of the last open */
 };
 void store_stats(struct store *s, struct store_stats *out);

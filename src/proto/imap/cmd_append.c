@@ -18,6 +18,7 @@
 
 struct part {
     struct spool spool;
+    str content;
     struct imap_flags flags;
     bool has_date;
     struct date date;
@@ -209,7 +210,8 @@ static enum err part_finish(struct part *p)
     struct parse_job job = {.out = &p->mime};
     if (p->spool.size == 0)
         return ERR_INVALID;
-    TRY(spool_finish(&p->spool, &job.content));
+    TRY(spool_finish(&p->spool, &p->content));
+    job.content = p->content;
     if (job.content.len > PARSE_INLINE_MAX)
         TRY(offload_run(parse, &job));
     else
@@ -250,6 +252,7 @@ static enum err commit(struct append *a, struct message_added *added, struct mes
         struct part *p = &a->parts[i];
         news[i] = MESSAGE_NEW_INIT;
         news[i].fd = p->spool.fd;
+        news[i].data = p->content;
         news[i].len = p->spool.size;
         news[i].mime = buf_str(&p->mime);
         news[i].flags = flags_of(a, p);

@@ -245,6 +245,7 @@ static enum err hand_over(struct smtp *x, enum err *results)
     sender = buf_str(&from);
     envelope_fill(x, &e);
     e.sender = sender;
+    e.content = e.fd < 0 ? content : STR_NONE;
     e.trace = buf_str(&trace);
     e.mime = buf_str(&mime);
     struct deliver_result r = {.recipients = results};
@@ -265,4 +266,6 @@ void smtp_accept(struct smtp *x)
              (unsigned long long)x->t.spool.size, x->t.nrecipients,
              (unsigned long long)x->who.account, STR_ARG(buf_str(&source)), err_name(folded));
     answer(x, e, results);
+    if (!stream_has_input(x->stream))
+        (void)!stream_flush(x->stream); /* the client goes on while we clear up */
 }

@@ -38,12 +38,13 @@ static bool is_scanned(const struct smtp *x)
 static enum err ask(struct smtp *x, struct arena *arena, struct scan_answer *out) WAITS
 {
     const struct smtp_scanner *p = &x->config->policy.scanner;
-    const struct smtp_transaction *t = &x->t;
+    struct smtp_transaction *t = &x->t;
     BUF_AUTO struct buf sender = BUF_INIT(1024);
     str *recipients = ARENA_ARRAY(arena, str, t->nrecipients);
     str json;
     if (!recipients)
         return ERR_NOMEM;
+    TRY(spool_to_file(&t->spool)); /* the relay reads a descriptor */
     for (size_t i = 0; i < t->nrecipients; i++)
         recipients[i] = t->recipients[i].address;
     addr_render(&sender, &t->mail.from.addr);

@@ -54,8 +54,8 @@ static enum err house_deliver(void *ctx, uint32_t home, const struct envelope *e
     size_t n = e->size < sizeof(got.content) - 1 ? e->size : sizeof(got.content) - 1;
     got.deliveries++;
     snprintf(got.trace, sizeof(got.trace), "%.*s", STR_ARG(e->trace));
-    if (file_read_at(e->fd, 0, got.content, n, &n) != ERR_OK)
-        return ERR_IO;
+    assert_true(e->fd < 0 && e->content.len == e->size); /* what these tests send is small */
+    memcpy(got.content, e->content.data, n);
     got.content[n] = 0;
     for (size_t i = 0; i < e->nrecipients; i++) {
         out->recipients[i] = ERR_OK;
