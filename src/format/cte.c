@@ -127,9 +127,9 @@ static int hex_value(char c)
 static void qp_put_spaces(struct cte_decoder *d, struct sink *s)
 {
     for (uint32_t i = 0; i < d->spaces; i++)
-        put(s, i < 64 && (d->space_map >> i & 1) ? '\t' : ' ');
+        put(s, i < 128 && (d->space_map[i / 64] >> i % 64 & 1) ? '\t' : ' ');
     d->spaces = 0;
-    d->space_map = 0;
+    d->space_map[0] = d->space_map[1] = 0;
 }
 
 /* What was held back turned out to be plain text. In the order of the input: "=" stands before the
@@ -155,7 +155,7 @@ static void qp_line_end(struct cte_decoder *d, struct sink *s)
         put(s, '\n');
     d->count = 0;
     d->spaces = 0;
-    d->space_map = 0;
+    d->space_map[0] = d->space_map[1] = 0;
 }
 
 static void qp_hold(struct cte_decoder *d, char c)
@@ -166,8 +166,8 @@ static void qp_hold(struct cte_decoder *d, char c)
 
 static void qp_space(struct cte_decoder *d, char c)
 {
-    if (c == '\t' && d->spaces < 64)
-        d->space_map |= 1ull << d->spaces;
+    if (c == '\t' && d->spaces < 128)
+        d->space_map[d->spaces / 64] |= 1ull << d->spaces % 64;
     if (d->spaces < UINT32_MAX)
         d->spaces++;
 }
@@ -334,8 +334,14 @@ static void qp_put_escaped(struct cte_encoder *e, uint8_t c, struct sink *s)
     put(s, hex[c & 15]);
 }
 
+/* A dash that begins a line is written out: a soft line break may not make a delimiter of the text
+ * behind it (RFC 2046 5.1.1). */
 static void qp_put_plain(struct cte_encoder *e, uint8_t c, struct sink *s)
 {
+    if (c == '-' && (e->column == 0 || e->column + 1 >= LINE_MAX_CHARS)) {
+        qp_put_escaped(e, c, s);
+        return;
+    }
     qp_room(e, 1, s);
     put(s, (char)c);
 }

@@ -18,10 +18,10 @@ str cte_name(enum cte c);     /* "base64"; empty for CTE_UNKNOWN */
 struct cte_decoder {
     enum cte cte;
     uint32_t bits;
-    uint8_t count;      /* base64: sextets held; QP: bytes held */
-    uint8_t held[3];    /* QP: "=", "=X" or "=\r" */
-    uint32_t spaces;    /* QP: length of the run of white space not yet written */
-    uint64_t space_map; /* its first 64, bit set for HT; longer runs count as SP */
+    uint8_t count;         /* base64: sextets held; QP: bytes held */
+    uint8_t held[3];       /* QP: "=", "=X" or "=\r" */
+    uint32_t spaces;       /* QP: length of the run of white space not yet written */
+    uint64_t space_map[2]; /* its first 128 (a legal line has 76), bit set for HT; more are SP */
 };
 void cte_decoder_init(struct cte_decoder *d, enum cte cte);
 void cte_decode(struct cte_decoder *d, str chunk, struct buf *out);
