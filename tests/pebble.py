@@ -64,8 +64,10 @@ def install():
     return done
 
 
-def await_port(port):
+def await_port(port, child=None):
     def listens():
+        if child and child.poll() is not None:
+            raise Failed(f"{child.args[0]} ended with status {child.returncode}")
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return True
@@ -116,11 +118,11 @@ class Authority(Children):
             self.start(f"{programs}/pebble-challtestsrv", "-defaultIPv6", "", "-defaultIPv4",
                        "127.0.0.1", "-http01", "", "-https01", "", "-tlsalpn01", "", "-dns01",
                        f"127.0.0.1:{self.dns}", "-management", f"127.0.0.1:{names_management}")
-            await_port(self.dns)
+            await_port(self.dns, self.children[-1])
         # A tenth of pebble's nonces are bad by design (RFC 8555 6.5).
         self.start(f"{programs}/pebble", "-config", f"{self.dir}/config.json", "-dnsserver",
                    f"127.0.0.1:{self.dns}", PEBBLE_VA_NOSLEEP="1", PEBBLE_WFE_NONCEREJECT="10")
-        await_port(self.port)
+        await_port(self.port, self.children[-1])
 
     def make_certificate(self):
         subprocess.run(
@@ -233,4 +235,4 @@ zone:
 """)
         os.mkdir(f"{self.dir}/db")
         self.start(knotd, "-c", f"{self.dir}/knot.conf")
-        await_port(self.port)
+        await_port(self.port, self.children[-1])

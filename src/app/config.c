@@ -332,6 +332,8 @@ static enum err check_words(struct parse *p)
     if (c->acme_enabled && str_eq(c->acme_proof, STR("dns-01")) && str_empty(c->dns_update_server))
         return wrong(p, "acme.proof is dns-01, but dns_update.server names no name server",
                      STR_NONE, "");
+    if (c->acme_enabled && str_eq(c->acme_proof, STR("tls-alpn-01")) && c->listen_https.count == 0)
+        return wrong(p, "acme.proof is tls-alpn-01, but listen.https is off", STR_NONE, "");
     return ERR_OK;
 }
 

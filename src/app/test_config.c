@@ -82,6 +82,10 @@ static void test_errors_name_file_and_line(void **state)
                  "f.conf:2: the value of relays is not an address or a network like "
                  "192.0.2.0/24");
     expect_error("nonsense\n", "f.conf:1: expected [section] or key = value, found \"nonsense\"");
+    expect_error("[acme]\nproof = mail-01\n",
+                 "f.conf: acme.proof is http-01, tls-alpn-01 or dns-01, not \"mail-01\"");
+    expect_error("[acme]\nenabled = yes\nproof = tls-alpn-01\n",
+                 "f.conf: acme.proof is tls-alpn-01, but listen.https is off");
     expect_error("[log]\nlevel = loud\n",
                  "f.conf: log.level is debug, info, warn or error, not \"loud\"");
 }

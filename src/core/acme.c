@@ -94,7 +94,8 @@ static enum err ask(struct session *s, const char *method, str url, str body,
     enum err e = r->fetch(r->ctx, &f, &s->arena, out);
     if (e != ERR_OK)
         return fail(s, err_class(e) == ERR_CLASS_TEMP ? e : ERR_UNAVAILABLE,
-                    "the authority was not reached", url);
+                    "the authority was not reached",
+                    arena_fmt(&s->arena, "%.*s: %s", STR_ARG(url), err_text(e)));
     if (!str_empty(out->replay_nonce))
         s->nonce = out->replay_nonce;
     return ERR_OK;
