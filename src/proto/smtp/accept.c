@@ -234,11 +234,16 @@ static enum err fit_lines(struct smtp *x, str *content)
             fitted.err = ERR_NOMEM;
         buf_reset(&piece);
     }
-    enum err e = spool_finish(&fitted, content);
-    struct spool old = x->t.spool;
+    str whole;
+    enum err e = spool_finish(&fitted, &whole);
+    if (e != ERR_OK) {
+        spool_free(&fitted);
+        return e == ERR_TOO_LARGE ? ERR_OK : e; /* it had room as it was */
+    }
+    spool_free(&x->t.spool);
     x->t.spool = fitted;
-    spool_free(&old);
-    return e;
+    *content = whole;
+    return ERR_OK;
 }
 
 static enum err hand_over(struct smtp *x, enum err *results)
