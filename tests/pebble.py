@@ -56,7 +56,7 @@ def install():
     with open(os.path.join(FOLDER, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.isdir(done):
-            fresh = tempfile.mkdtemp(dir=FOLDER)
+            fresh = os.path.join(FOLDER, "fresh")
             build(fresh)
             os.rename(fresh, done)
             for spare in ("go", "cache"):
