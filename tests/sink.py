@@ -78,6 +78,12 @@ class Sink:
                 if reply.startswith("2") or reply == "late":
                     with self.lock:
                         self.messages.append((sender, to, data[:-3]))
+            elif verb == "BDAT":
+                data = h.rfile.read(int(line.split()[1]))
+                reply = self.answer("data", reply)
+                if reply.startswith("2"):
+                    with self.lock:
+                        self.messages.append((sender, to, data))
             elif verb == "QUIT":
                 say("221 2.0.0 bye")
                 return

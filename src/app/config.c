@@ -5,6 +5,7 @@
 #include "app/mail_policy.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "core/acme.h"
 
 #include <assert.h>
 #include <string.h>
@@ -323,15 +324,17 @@ static enum err check_policy(struct parse *p)
 static enum err check_words(struct parse *p)
 {
     const struct config *c = p->config;
-    static const str proofs[] = {STR_INIT("http-01"), STR_INIT("dns-01")};
     static const str modes[] = {STR_INIT("none"), STR_INIT("testing"), STR_INIT("enforce")};
-    if (!one_of(c->acme_proof, proofs, ARRAY_LEN(proofs)))
-        return wrong(p, "acme.proof is http-01 or dns-01, not \"%\"", c->acme_proof, "");
+    if (!one_of(c->acme_proof, acme_proof_names, ACME_PROOFS))
+        return wrong(p, "acme.proof is http-01, tls-alpn-01 or dns-01, not \"%\"", c->acme_proof,
+                     "");
     if (!one_of(c->mta_sts_mode, modes, ARRAY_LEN(modes)))
         return wrong(p, "mta_sts.mode is none, testing or enforce, not \"%\"", c->mta_sts_mode, "");
     if (c->acme_enabled && str_eq(c->acme_proof, STR("dns-01")) && str_empty(c->dns_update_server))
         return wrong(p, "acme.proof is dns-01, but dns_update.server names no name server",
                      STR_NONE, "");
+    if (c->acme_enabled && str_eq(c->acme_proof, STR("tls-alpn-01")) && c->listen_https.count == 0)
+        return wrong(p, "acme.proof is tls-alpn-01, but listen.https is off", STR_NONE, "");
     return ERR_OK;
 }
 

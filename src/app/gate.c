@@ -247,8 +247,7 @@ static void serve_web(void *arg, struct stream *s) WAITS
     struct place p;
     if (!place_take(k, s, &p, "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n"))
         return;
-    gate_web_serve(s, &k->gate->house.table,
-                   listener_rows[k->kind].implicit_tls ? k->smtp.tls : NULL);
+    gate_web_serve(s, &k->gate->house.table, listener_rows[k->kind].implicit_tls, k->smtp.tls);
     place_leave(k->gate, &p);
 }
 
@@ -266,7 +265,8 @@ static enum err socket_open(struct gate *g, uint32_t number, enum listener_kind 
 {
     struct gate_socket *k = &g->sockets[number];
     const struct listener_row *row = &listener_rows[kind];
-    if (row->implicit_tls && !g->tls) {
+    /* HTTPS is where the first certificate may come from (acme.proof = tls-alpn-01). */
+    if (row->implicit_tls && !g->tls && kind != LISTENER_https) {
         LOG_WARN("gate", "%s stays closed: there is no certificate", row->name);
         file_close(&fd);
         return ERR_OK;

@@ -337,6 +337,16 @@ static enum err gate_page(void *ctx, str host, str path, bool secure, struct are
     return ERR_OK;
 }
 
+static enum err gate_challenge(void *ctx, str name, struct arena *arena, str *chain_pem,
+                               str *key_pem) WAITS
+{
+    struct ipc_challenge_results r;
+    TRY(ipc_challenge(any_link(ctx), &(struct ipc_challenge_args){name}, arena, &r));
+    *chain_pem = r.chain;
+    *key_pem = r.key;
+    return ERR_OK;
+}
+
 void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32_t npeers,
                      struct fiber_group *group)
 {
@@ -361,5 +371,6 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
         .observe = gate_observe,
         .report_take = gate_report_take,
         .page = gate_page,
+        .challenge = gate_challenge,
     };
 }

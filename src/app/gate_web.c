@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "core/policy_web.h"
 #include "format/http_head.h"
+#include "format/tls_hello.h"
+#include "net/tls.h"
 #include "os/clock.h"
 
 static const char *status_text(unsigned status)
@@ -99,13 +101,66 @@ static bool serve_one(struct stream *s, const struct house *house, bool secure) 
     return h.keep;
 }
 
-void gate_web_serve(struct stream *s, const struct house *house, struct tls_server *tls)
+/* ---- proofs by TLS-ALPN-01 ---- */
+
+static enum tls_hello_step read_hello(struct stream *s, str *name) WAITS
+{
+    enum tls_hello_step step = TLS_HELLO_MORE;
+    while (step == TLS_HELLO_MORE) {
+        if (stream_fill(s, stream_buffered(s).len) != ERR_OK)
+            return TLS_HELLO_OTHER;
+        step = tls_hello_read(stream_buffered(s), name);
+    }
+    return step;
+}
+
+/* RFC 8737 3: the certificate that proves, "acme-tls/1" agreed, and then nothing. Without a proof
+ * for the name there is no handshake. */
+static void show_proof(struct stream *s, const struct house *house, str name) WAITS
+{
+    static const str protocol = STR_INIT("acme-tls/1");
+    ARENA_AUTO struct arena arena = ARENA_INIT(65536);
+    struct tls_certificate proof;
+    struct tls_server *tls = NULL;
+    enum err e = house->challenge
+                     ? house->challenge(house->ctx, name, &arena, &proof.chain_pem, &proof.key_pem)
+                     : ERR_NOT_FOUND;
+    if (e == ERR_OK)
+        e = tls_server_open(&proof, 1, NULL, &tls);
+    LOG_INFO("web", "asked for a proof name=%.*s: %s", STR_ARG(name), err_text(e));
+    if (e == ERR_OK) {
+        tls_server_set_alpn(tls, &protocol, 1);
+        e = stream_start_tls_server_seen(s, tls);
+    }
+    stream_close(s);
+    if (tls)
+        tls_server_close(tls);
+}
+
+/* False: s is closed. */
+static bool start_tls(struct stream *s, const struct house *house, struct tls_server *tls) WAITS
+{
+    str name;
+    if (read_hello(s, &name) == TLS_HELLO_ACME) {
+        show_proof(s, house, name);
+        return false;
+    }
+    if (tls && stream_start_tls_server_seen(s, tls) == ERR_OK)
+        return true;
+    stream_close(s);
+    return false;
+}
+
+void gate_web_serve(struct stream *s, const struct house *house, bool secure,
+                    struct tls_server *tls)
 {
     DEADLINE_SCOPE(WEB_SESSION_MS);
     stream_set_timeouts(s, WEB_TIMEOUT_MS, WEB_TIMEOUT_MS);
-    bool more = !tls || stream_start_tls_server(s, tls) == ERR_OK;
+    if (secure && !start_tls(s, house, tls))
+        return;
+    bool more = true;
     for (int i = 0; more && i < WEB_REQUESTS_MAX; i++)
-        more = serve_one(s, house, tls != NULL);
+        more = serve_one(s, house, secure);
     enum err gone = stream_flush(s);
     (void)gone;
     stream_close(s);

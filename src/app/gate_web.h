@@ -12,7 +12,9 @@
 #define WEB_TIMEOUT_MS 15000
 #define WEB_SESSION_MS 60000
 
-/* tls: NULL serves in the clear. Closes s. */
-void gate_web_serve(struct stream *s, const struct house *house, struct tls_server *tls) WAITS;
+/* secure: a port with TLS from the start. An authority that asks there for a proof (RFC 8737) gets
+ * it and nothing else; others are served with tls, or not at all while that is NULL. Closes s. */
+void gate_web_serve(struct stream *s, const struct house *house, bool secure,
+                    struct tls_server *tls) WAITS;
 
 #endif

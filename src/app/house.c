@@ -8,6 +8,8 @@
 #include "app/house_reports.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "core/acme_crypto.h"
+#include "core/acme_rows.h"
 #include "core/policy_web.h"
 #include "core/snapshot.h"
 #include "os/file.h"
@@ -257,6 +259,26 @@ static enum err take_report(void *ctx, str read) WAITS
     return house_reports_take(t->house, read);
 }
 
+/* Made anew for each who asks while the proof is to be seen: nothing is to be kept secret of it. */
+static enum err challenge(void *ctx, str name, struct arena *arena, str *chain_pem,
+                          str *key_pem) WAITS
+{
+    struct house_thread *t = container_of(ctx, struct house_thread, local);
+    BUF_AUTO struct buf text = BUF_INIT(4096), chain = BUF_INIT(8192), key = BUF_INIT(8192);
+    char lower[256];
+    if (name.len > sizeof(lower))
+        return ERR_NOT_FOUND;
+    for (size_t i = 0; i < name.len; i++)
+        lower[i] =
+            name.data[i] >= 'A' && name.data[i] <= 'Z' ? (char)(name.data[i] + 32) : name.data[i];
+    name = str_of(lower, name.len);
+    TRY(acme_alpn_get(t->house->store, name, &text));
+    TRY(acme_alpn_certificate(name, buf_str(&text), &chain, &key));
+    bool kept =
+        arena_dup(arena, buf_str(&chain), chain_pem) && arena_dup(arena, buf_str(&key), key_pem);
+    return kept ? ERR_OK : ERR_NOMEM;
+}
+
 /* ---- what an account may hold ---- */
 
 static enum err quota_of(void *ctx, uint64_t account, struct quota *out) WAITS
@@ -329,6 +351,7 @@ static enum err thread_open(struct house_thread *t)
     t->table.page = page;
     t->table.observe = observe;
     t->table.report_take = take_report;
+    t->table.challenge = challenge;
     return ERR_OK;
 }
 

@@ -199,6 +199,15 @@ static enum err dns_proof(void *ctx, str name, str value) WAITS
 
 /* ---- an order ---- */
 
+static enum acme_proof proof_of(const struct config *c)
+{
+    for (unsigned i = 0; i < ACME_PROOFS; i++) {
+        if (str_eq(c->acme_proof, acme_proof_names[i]))
+            return (enum acme_proof)i;
+    }
+    return ACME_HTTP_01; /* the configuration was checked */
+}
+
 static enum err run_order(struct order *o, bool next_key) WAITS
 {
     const struct config *c = o->config;
@@ -226,7 +235,7 @@ static enum err run_order(struct order *o, bool next_key) WAITS
         .store = h->store,
         .directory_url = c->acme_directory,
         .contact = c->acme_contact,
-        .proof = str_eq(c->acme_proof, STR("dns-01")) ? ACME_DNS_01 : ACME_HTTP_01,
+        .proof = proof_of(c),
         .ctx = o,
         .dns_proof = dns_proof,
     };
@@ -279,13 +288,18 @@ enum err house_acme_now(struct house_process *h, bool next_key, struct buf *text
 
 /* ---- when ---- */
 
+/* Not everybody at once. */
+static uint32_t spread_of(const struct config *c)
+{
+    return (uint32_t)(str_hash_stable(c->server_hostname) % 1001);
+}
+
 static bool fresh(struct house_process *h, const struct config *c,
                   const struct certificate_facts *f, struct arena *a) WAITS
 {
     str names[CERTIFICATE_NAMES_MAX];
     size_t n = 0;
-    uint32_t spread = (uint32_t)(str_hash_stable(c->server_hostname) % 1001);
-    if (clock_wall_s() >= certificate_renew_at(f, spread) ||
+    if (clock_wall_s() >= certificate_renew_at(f, spread_of(c)) ||
         house_acme_names(h, c, a, names, &n) != ERR_OK)
         return false;
     for (size_t i = 0; i < n; i++) {
@@ -311,6 +325,22 @@ static bool due(struct house_process *h, const struct config *c) WAITS
     return true;
 }
 
+/* Until the certificate's renewal, or the next look in any case. */
+static uint64_t pause_ms(struct house_process *h, const struct config *c) WAITS
+{
+    ARENA_AUTO struct arena a = ARENA_INIT(16777216);
+    struct house_certificate *list;
+    size_t n = 0;
+    int64_t now = clock_wall_s(), next = now + LOOK_MS / 1000;
+    if (house_certificates(h, &a, &list, &n) != ERR_OK)
+        return LOOK_MS;
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].origin == CERTIFICATE_ACME)
+            next = MIN(next, certificate_renew_at(&list[i].facts, spread_of(c)));
+    }
+    return next > now ? (uint64_t)(next - now) * 1000 : LOOK_MS; /* late: the next try is awaited */
+}
+
 static void acme_fiber(void *arg) WAITS
 {
     struct house_process *h = arg;
@@ -318,11 +348,12 @@ static void acme_fiber(void *arg) WAITS
     while (wait_until(deadline_in_ms(pause)) == ERR_TIMEOUT) {
         struct house_config *c = house_config_hold(h);
         bool now = due(h, &c->all);
-        house_config_drop(c);
         BUF_AUTO struct buf text = BUF_INIT(65536);
-        if (now && house_acme_now(h, false, &text) == ERR_CANCELED)
+        enum err e = now ? house_acme_now(h, false, &text) : ERR_OK;
+        pause = e == ERR_OK ? pause_ms(h, &c->all) : LOOK_MS;
+        house_config_drop(c);
+        if (e == ERR_CANCELED)
             break;
-        pause = LOOK_MS;
     }
 }
 

@@ -240,6 +240,13 @@ static enum err serve_page(void *ctx, struct ipc_page_args *a, struct arena *are
     return c->house->page(c->house->ctx, a->host, a->path, secure, arena, &out->body);
 }
 
+static enum err serve_challenge(void *ctx, struct ipc_challenge_args *a, struct arena *arena,
+                                struct ipc_challenge_results *out) WAITS
+{
+    struct gate_caller *c = ctx;
+    return c->house->challenge(c->house->ctx, a->name, arena, &out->chain, &out->key);
+}
+
 const struct ipc_service house_calls_for_gates = {
     .role = IPC_ROLE_HOUSE,
     .auth_password = serve_auth_password,
@@ -255,4 +262,5 @@ const struct ipc_service house_calls_for_gates = {
     .observe = serve_observe,
     .report_take = serve_report_take,
     .page = serve_page,
+    .challenge = serve_challenge,
 };

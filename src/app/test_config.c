@@ -88,6 +88,10 @@ static void test_errors_name_file_and_line(void **state)
                  "f.conf:2: listen.smtp and listen.imap want the same port");
     expect_error("[listen]\nlmtp = a.sock, a.sock\n",
                  "f.conf:2: listen.lmtp and listen.lmtp want the same socket");
+    expect_error("[acme]\nproof = mail-01\n",
+                 "f.conf: acme.proof is http-01, tls-alpn-01 or dns-01, not \"mail-01\"");
+    expect_error("[acme]\nenabled = yes\nproof = tls-alpn-01\n",
+                 "f.conf: acme.proof is tls-alpn-01, but listen.https is off");
     expect_error("[log]\nlevel = loud\n",
                  "f.conf: log.level is debug, info, warn or error, not \"loud\"");
 }

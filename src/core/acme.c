@@ -23,6 +23,12 @@
 #define PROOFS_MAX 100
 #define DEPTH_MAX 16
 
+const str acme_proof_names[ACME_PROOFS] = {
+    [ACME_HTTP_01] = STR_INIT("http-01"),
+    [ACME_DNS_01] = STR_INIT("dns-01"),
+    [ACME_TLS_ALPN_01] = STR_INIT("tls-alpn-01"),
+};
+
 struct session {
     const struct acme *acme;
     struct buf *error;
@@ -92,7 +98,8 @@ static enum err ask(struct session *s, const char *method, str url, str body,
     enum err e = r->fetch(r->ctx, &f, &s->arena, out);
     if (e != ERR_OK)
         return fail(s, err_class(e) == ERR_CLASS_TEMP ? e : ERR_UNAVAILABLE,
-                    "the authority was not reached", url);
+                    "the authority was not reached",
+                    arena_fmt(&s->arena, "%.*s: %s", STR_ARG(url), err_text(e)));
     if (!str_empty(out->replay_nonce))
         s->nonce = out->replay_nonce;
     return ERR_OK;
@@ -218,6 +225,9 @@ static enum err show_proof(struct session *s, const struct proof *p, bool shown)
     if (a->proof == ACME_HTTP_01)
         return shown ? acme_challenge_put(a->store, p->token, p->authorization)
                      : acme_challenge_remove(a->store, p->token);
+    if (a->proof == ACME_TLS_ALPN_01)
+        return shown ? acme_alpn_put(a->store, p->name, p->authorization)
+                     : acme_alpn_remove(a->store, p->name);
     BUF_AUTO struct buf value = BUF_INIT(256);
     if (shown)
         acme_dns_value(p->authorization, &value);
@@ -226,13 +236,12 @@ static enum err show_proof(struct session *s, const struct proof *p, bool shown)
 
 static enum err find_proof(struct session *s, const json_t *authorization, struct proof *out)
 {
-    const char *wanted = s->acme->proof == ACME_HTTP_01 ? "http-01" : "dns-01";
     const json_t *list = json_object_get(authorization, "challenges");
     BUF_AUTO struct buf text = BUF_INIT(1024);
     out->name = text_of(s, json_object_get(authorization, "identifier"), "value");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *c = json_array_get(list, i);
-        if (!str_eq(text_of(s, c, "type"), str_c(wanted)))
+        if (!str_eq(text_of(s, c, "type"), acme_proof_names[s->acme->proof]))
             continue;
         out->url = text_of(s, c, "url");
         out->token = text_of(s, c, "token");
@@ -261,8 +270,11 @@ static enum err prove_one(struct session *s, str url, const struct proof *p) WAI
     struct relay_fetched f;
     JSON_AUTO json_t *j = NULL;
     enum err e = show_proof(s, p, true);
-    if (e != ERR_OK)
-        return fail(s, e, "the proof could not be shown", p->name);
+    if (e != ERR_OK) {
+        str why = s->error->len > 0 ? buf_str(s->error) : str_c(err_text(e));
+        return fail(s, e, "the proof could not be shown",
+                    arena_fmt(&s->arena, "%.*s: %.*s", STR_ARG(p->name), STR_ARG(why)));
+    }
     TRY(post(s, p->url, STR("{}"), "the authority does not look at the proof", &f));
     TRY(poll(s, url, "waiting for the proof", &j));
     return str_eq(text_of(s, j, "status"), STR("valid")) ? ERR_OK : unproven(s, j, p->name);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * acme: certificates from an authority that speaks ACME (RFC 8555), over the relay's fetch. Proof
- * of control by HTTP-01 (the proof is a row, served by core/policy_web.h) or DNS-01 (the caller
- * writes the record). The private key of the certificate is not here: the caller brings a request
- * that is signed with it.
+ * of control by HTTP-01 (the proof is a row, served by core/policy_web.h), TLS-ALPN-01 (RFC 8737:
+ * the proof is a row, of which acme_alpn_certificate makes what a gate serves) or DNS-01 (the
+ * caller writes the record). The private key of the certificate is not here: the caller brings a
+ * request that is signed with it.
  */
 #ifndef CORE_ACME_H
 #define CORE_ACME_H
@@ -11,7 +12,9 @@
 #include "core/relay.h"
 #include "store/store.h"
 
-enum acme_proof { ACME_HTTP_01, ACME_DNS_01 };
+enum acme_proof { ACME_HTTP_01, ACME_DNS_01, ACME_TLS_ALPN_01 };
+#define ACME_PROOFS 3
+extern const str acme_proof_names[ACME_PROOFS]; /* as the authority and acme.proof spell them */
 
 struct acme {
     const struct relay *relay;

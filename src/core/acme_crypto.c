@@ -2,6 +2,7 @@
 #include "core/acme_crypto.h"
 
 #include "base/code.h"
+#include "os/clock.h"
 
 #include <assert.h>
 #include <openssl/core_names.h>
@@ -212,23 +213,28 @@ bool certificate_name_valid(str name)
     return true;
 }
 
+static bool push_name(GENERAL_NAMES *all, str name)
+{
+    GENERAL_NAME *g = GENERAL_NAME_new();
+    ASN1_IA5STRING *text = ASN1_IA5STRING_new();
+    bool ok = g && text && ASN1_STRING_set(text, name.data, (int)name.len) == 1;
+    if (ok)
+        GENERAL_NAME_set0_value(g, GEN_DNS, text);
+    else
+        ASN1_IA5STRING_free(text);
+    if (ok && sk_GENERAL_NAME_push(all, g) > 0)
+        return true;
+    GENERAL_NAME_free(g);
+    return false;
+}
+
 static bool add_names(X509_REQ *req, const str *names, size_t n)
 {
     GENERAL_NAMES *all = sk_GENERAL_NAME_new_null();
     STACK_OF(X509_EXTENSION) *extensions = sk_X509_EXTENSION_new_null();
     bool ok = all && extensions;
-    for (size_t i = 0; ok && i < n; i++) {
-        GENERAL_NAME *g = GENERAL_NAME_new();
-        ASN1_IA5STRING *text = ASN1_IA5STRING_new();
-        ok = g && text && ASN1_STRING_set(text, names[i].data, (int)names[i].len) == 1;
-        if (!ok) {
-            GENERAL_NAME_free(g);
-            ASN1_IA5STRING_free(text);
-            break;
-        }
-        GENERAL_NAME_set0_value(g, GEN_DNS, text);
-        ok = sk_GENERAL_NAME_push(all, g) > 0;
-    }
+    for (size_t i = 0; ok && i < n; i++)
+        ok = push_name(all, names[i]);
     ok = ok &&
          X509V3_add1_i2d(&extensions, NID_subject_alt_name, all, 0, X509V3_ADD_DEFAULT) == 1 &&
          X509_REQ_add_extensions(req, extensions) == 1;
@@ -261,6 +267,65 @@ enum err certificate_request(str key_pem, const str *names, size_t n, struct buf
     EVP_PKEY_free(key);
     ERR_clear_error();
     return len > 0 && buf_ok(der) ? ERR_OK : ERR_INVALID;
+}
+
+/* ---- TLS-ALPN-01 ---- */
+
+#define PROOF_DAYS 7
+#define PROOF_BACKDATE_S 86400 /* for authorities whose clock is behind */
+
+static bool add_proof(X509 *x, str key_authorization)
+{
+    unsigned char der[2 + SHA256_DIGEST_LENGTH] = {V_ASN1_OCTET_STRING, SHA256_DIGEST_LENGTH};
+    SHA256((const unsigned char *)key_authorization.data, key_authorization.len, der + 2);
+    ASN1_OBJECT *id = OBJ_txt2obj("1.3.6.1.5.5.7.1.31", 1); /* id-pe-acmeIdentifier */
+    ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
+    bool ok = id && value && ASN1_OCTET_STRING_set(value, der, sizeof(der)) == 1;
+    X509_EXTENSION *e = ok ? X509_EXTENSION_create_by_OBJ(NULL, id, 1, value) : NULL;
+    ok = e && X509_add_ext(x, e, -1) == 1;
+    X509_EXTENSION_free(e);
+    ASN1_OCTET_STRING_free(value);
+    ASN1_OBJECT_free(id);
+    return ok;
+}
+
+static bool add_name(X509 *x, str name)
+{
+    GENERAL_NAMES *all = sk_GENERAL_NAME_new_null();
+    bool ok = all && push_name(all, name) &&
+              X509_add1_ext_i2d(x, NID_subject_alt_name, all, 0, X509V3_ADD_DEFAULT) == 1;
+    GENERAL_NAMES_free(all);
+    return ok;
+}
+
+static bool fill_proof(X509 *x, EVP_PKEY *key, str name, str key_authorization)
+{
+    static const unsigned char subject[] = "ACME proof";
+    time_t now = (time_t)clock_wall_s();
+    return X509_set_version(x, X509_VERSION_3) == 1 &&
+           ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
+           X509_time_adj_ex(X509_getm_notBefore(x), 0, -PROOF_BACKDATE_S, &now) &&
+           X509_time_adj_ex(X509_getm_notAfter(x), PROOF_DAYS, 0, &now) &&
+           X509_set_pubkey(x, key) == 1 &&
+           X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, subject, -1, -1,
+                                      0) == 1 &&
+           X509_set_issuer_name(x, X509_get_subject_name(x)) == 1 && add_name(x, name) &&
+           add_proof(x, key_authorization) && X509_sign(x, key, EVP_sha256()) > 0;
+}
+
+enum err acme_alpn_certificate(str name, str key_authorization, struct buf *cert_pem,
+                               struct buf *key_pem)
+{
+    if (!certificate_name_valid(name))
+        return ERR_INVALID;
+    TRY(acme_make_key(key_pem));
+    EVP_PKEY *key = key_of(buf_str(key_pem));
+    X509 *x = key ? X509_new() : NULL;
+    BIO *b = BIO_new(BIO_s_mem());
+    bool ok = x && b && fill_proof(x, key, name, key_authorization) && PEM_write_bio_X509(b, x);
+    X509_free(x);
+    EVP_PKEY_free(key);
+    return take_bio(b, ok, cert_pem);
 }
 
 /* ---- certificates ---- */

@@ -34,6 +34,12 @@ bool certificate_name_valid(str name);
 /* PKCS #10 in DER for DNS names; the first is the main one. ERR_INVALID. */
 enum err certificate_request(str key_pem, const str *names, size_t n, struct buf *der) MUST;
 
+/* What proves by TLS-ALPN-01 that `name` is ours (RFC 8737 3): signed by itself, with the name and
+ * the hash of the authorization; its key is made for it and worth nothing. ERR_INVALID: no name;
+ * ERR_NOMEM. */
+enum err acme_alpn_certificate(str name, str key_authorization, struct buf *cert_pem,
+                               struct buf *key_pem) MUST;
+
 struct certificate_facts {
     int64_t not_before_s, not_after_s;
     str names[CERTIFICATE_NAMES_MAX]; /* DNS names, lower case; in the arena */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/acme_rows.h"
 
+#include "core/acme_crypto.h"
+
+#include <openssl/sha.h>
 #include <string.h>
 
 #define ROW_VERSION 1
@@ -108,15 +111,34 @@ bool acme_token_valid(str token)
     return token.len > 0 && token.len <= ACME_TOKEN_MAX;
 }
 
+static enum err put_proof(struct store *s, const struct store_key *k, str key_authorization) WAITS
+{
+    BUF_AUTO struct buf row = BUF_INIT(ROW_MAX);
+    buf_add_char(&row, ROW_VERSION);
+    buf_add(&row, key_authorization);
+    return put(s, k, &row);
+}
+
+static enum err get_proof(struct store *s, const struct store_key *k, struct buf *out) WAITS
+{
+    ARENA_AUTO struct arena a = ARENA_INIT(65536);
+    struct reader r;
+    TRY(get(s, k, &a, &r));
+    buf_add(out, r.rest);
+    return buf_ok(out) ? ERR_OK : ERR_LIMIT;
+}
+
+static enum err remove_proof(struct store *s, const struct store_key *k) WAITS
+{
+    return change(s, &(struct store_op){.kind = STORE_DELETE, .key = key_str(k)});
+}
+
 enum err acme_challenge_put(struct store *s, str token, str key_authorization)
 {
     if (!acme_token_valid(token))
         return ERR_INVALID;
     struct store_key k = key_of('t', token);
-    BUF_AUTO struct buf row = BUF_INIT(ROW_MAX);
-    buf_add_char(&row, ROW_VERSION);
-    buf_add(&row, key_authorization);
-    return put(s, &k, &row);
+    return put_proof(s, &k, key_authorization);
 }
 
 enum err acme_challenge_get(struct store *s, str token, struct buf *out)
@@ -124,11 +146,7 @@ enum err acme_challenge_get(struct store *s, str token, struct buf *out)
     if (!acme_token_valid(token))
         return ERR_NOT_FOUND;
     struct store_key k = key_of('t', token);
-    ARENA_AUTO struct arena a = ARENA_INIT(65536);
-    struct reader r;
-    TRY(get(s, &k, &a, &r));
-    buf_add(out, r.rest);
-    return buf_ok(out) ? ERR_OK : ERR_LIMIT;
+    return get_proof(s, &k, out);
 }
 
 enum err acme_challenge_remove(struct store *s, str token)
@@ -136,5 +154,34 @@ enum err acme_challenge_remove(struct store *s, str token)
     if (!acme_token_valid(token))
         return ERR_NOT_FOUND;
     struct store_key k = key_of('t', token);
-    return change(s, &(struct store_op){.kind = STORE_DELETE, .key = key_str(&k)});
+    return remove_proof(s, &k);
+}
+
+/* Names are longer than keys may be: their hash is the key. */
+static bool name_key(str name, struct store_key *k)
+{
+    uint8_t hash[SHA256_DIGEST_LENGTH];
+    if (!certificate_name_valid(name))
+        return false;
+    SHA256((const unsigned char *)name.data, name.len, hash);
+    *k = key_of('n', str_of(hash, sizeof(hash)));
+    return true;
+}
+
+enum err acme_alpn_put(struct store *s, str name, str key_authorization)
+{
+    struct store_key k;
+    return name_key(name, &k) ? put_proof(s, &k, key_authorization) : ERR_NOT_FOUND;
+}
+
+enum err acme_alpn_get(struct store *s, str name, struct buf *out)
+{
+    struct store_key k;
+    return name_key(name, &k) ? get_proof(s, &k, out) : ERR_NOT_FOUND;
+}
+
+enum err acme_alpn_remove(struct store *s, str name)
+{
+    struct store_key k;
+    return name_key(name, &k) ? remove_proof(s, &k) : ERR_NOT_FOUND;
 }

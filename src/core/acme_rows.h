@@ -7,6 +7,7 @@
  *   'W' 'a'       → account row
  *   'W' 's'       → state row
  *   'W' 't' token → key authorization
+ *   'W' 'n' name  → key authorization (TLS-ALPN-01)
  */
 #ifndef CORE_ACME_ROWS_H
 #define CORE_ACME_ROWS_H
@@ -40,5 +41,9 @@ bool acme_token_valid(str token);
 enum err acme_challenge_put(struct store *s, str token, str key_authorization) WAITS MUST;
 enum err acme_challenge_get(struct store *s, str token, struct buf *out) WAITS MUST;
 enum err acme_challenge_remove(struct store *s, str token) WAITS MUST;
+/* The same by name, in lower case; what is no name of a certificate is ERR_NOT_FOUND. */
+enum err acme_alpn_put(struct store *s, str name, str key_authorization) WAITS MUST;
+enum err acme_alpn_get(struct store *s, str name, struct buf *out) WAITS MUST;
+enum err acme_alpn_remove(struct store *s, str name) WAITS MUST;
 
 #endif

@@ -148,6 +148,10 @@ struct house {
     /* One of the pages of core/policy_web.h; secure: asked for over TLS. ERR_NOT_FOUND. */
     enum err (*page)(void *ctx, str host, str path, bool secure, struct arena *arena,
                      str *body) WAITS;
+    /* The certificate (and its key) that proves the name to an authority that asks by TLS-ALPN-01
+     * (RFC 8737). ERR_NOT_FOUND: nothing is to be proven of it. */
+    enum err (*challenge)(void *ctx, str name, struct arena *arena, str *chain_pem,
+                          str *key_pem) WAITS;
 };
 
 /* The row form of an envelope without fd, mime (for the wire between roles and for queue rows). */

@@ -107,6 +107,36 @@ static void test_certificate_request(void **state)
     assert_int_equal(certificate_request(STR("none"), names, 2, &der), ERR_INVALID);
 }
 
+/* RFC 8737 3: the name alone, the hash of the authorization, critical; and it signs itself. */
+static void test_alpn_certificate(void **state)
+{
+    BUF_AUTO struct buf cert = BUF_INIT(8192), key = BUF_INIT(8192);
+    ARENA_AUTO struct arena a = ARENA_INIT(65536);
+    struct certificate_facts facts;
+    uint8_t hash[34] = {0x04, 0x20};
+    str name = STR("mail.example.test"), authorization = STR("token.thumbprint");
+    OK(acme_alpn_certificate(name, authorization, &cert, &key));
+    OK(certificate_read(buf_str(&cert), &a, &facts));
+    assert_true(facts.self_signed && facts.nnames == 1 && str_eq(facts.names[0], name));
+    BIO *b = BIO_new_mem_buf(cert.data, (int)cert.len);
+    X509 *x = PEM_read_bio_X509(b, NULL, NULL, NULL);
+    assert_int_equal(X509_verify(x, X509_get0_pubkey(x)), 1);
+    ASN1_OBJECT *id = OBJ_txt2obj("1.3.6.1.5.5.7.1.31", 1);
+    X509_EXTENSION *e = X509_get_ext(x, X509_get_ext_by_OBJ(x, id, -1));
+    assert_non_null(e);
+    assert_int_equal(X509_EXTENSION_get_critical(e), 1);
+    EVP_Digest(authorization.data, authorization.len, hash + 2, NULL, EVP_sha256(), NULL);
+    const ASN1_OCTET_STRING *value = X509_EXTENSION_get_data(e);
+    assert_int_equal(ASN1_STRING_length(value), sizeof(hash));
+    assert_memory_equal(ASN1_STRING_get0_data(value), hash, sizeof(hash));
+    ASN1_OBJECT_free(id);
+    X509_free(x);
+    BIO_free(b);
+    buf_reset(&key);
+    assert_int_equal(acme_alpn_certificate(STR("x,DNS:y"), authorization, &cert, &key),
+                     ERR_INVALID);
+}
+
 static void test_certificate(void **state)
 {
     static const str names[] = {STR_INIT("mail.example.test"), STR_INIT("*.example.test")};
@@ -219,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_certificate_request),
+        cmocka_unit_test(test_alpn_certificate),
         cmocka_unit_test(test_certificate),
         cmocka_unit_test(test_when),
         cmocka_unit_test(test_rows),

@@ -333,8 +333,14 @@ static void qp_put_escaped(struct cte_encoder *e, uint8_t c, struct sink *s)
     put(s, hex[c & 15]);
 }
 
+/* A dash that begins a line is written out: a soft line break may not make a delimiter of the text
+ * behind it (RFC 2046 5.1.1). */
 static void qp_put_plain(struct cte_encoder *e, uint8_t c, struct sink *s)
 {
+    if (c == '-' && (e->column == 0 || e->column + 1 >= LINE_MAX_CHARS)) {
+        qp_put_escaped(e, c, s);
+        return;
+    }
     qp_room(e, 1, s);
     put(s, (char)c);
 }

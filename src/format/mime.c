@@ -382,7 +382,7 @@ static enum err scan_all(struct scan *s)
 
 enum err mime_parse(struct arena *a, str message, struct mime *m)
 {
-    *m = (struct mime){.message = message};
+    *m = (struct mime){.message = message.len ? message : STR("")};
     struct scan s = {.arena = a, .field = ARENA_INIT(MIME_ARENA_MAX), .m = m, .open = MIME_NO_PART};
     enum err e = scan_all(&s);
     arena_free(&s.field);

@@ -79,6 +79,7 @@ static void drain(struct stream *s)
 static void stream_free(struct stream *s)
 {
     stream_tls_free(s);
+    buf_free(&s->hello);
     stream_deflate_close(s->z);
     buffer_release(&s->in);
     buffer_release(&s->out);

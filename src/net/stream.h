@@ -74,6 +74,9 @@ bool stream_is_idle(const struct stream *s);
  * DEADLINE_SCOPE around it. Fails with ERR_TLS (or TIMEOUT, EOF, …). The input buffer must be empty
  * before (rule wire-2), else ERR_INVALID and the stream fails. */
 enum err stream_start_tls_server(struct stream *s, struct tls_server *t) WAITS MUST;
+/* For a port with TLS from the start, where nothing can have come in the clear: what is in the
+ * input buffer is the beginning of the handshake. */
+enum err stream_start_tls_server_seen(struct stream *s, struct tls_server *t) WAITS MUST;
 enum err stream_start_tls_client(struct stream *s, struct tls_client *t, str host_name) WAITS MUST;
 /* The same with DANE: `name` and more names, TLSA records (net/tls.h). ERR_UNSUPPORTED before a
  * byte is sent: none of the records is usable (RFC 7672 2.1: then encrypt without authentication).

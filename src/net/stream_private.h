@@ -20,6 +20,7 @@ struct stream {
     size_t in_max;
     uint64_t read_ms, write_ms; /* 0: none */
     SSL *ssl;
+    struct buf hello; /* came before the handshake and belongs to it; TLS reads it first */
     struct stream_deflate *z;
     struct buf held;   /* ciphertext that goes out with the next write, or before the next wait */
     char *client_name; /* of a verified certificate; malloc'd */

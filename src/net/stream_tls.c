@@ -38,6 +38,14 @@ static int bio_read(BIO *b, char *out, int len)
     size_t got;
     if (len <= 0)
         return 0;
+    if (s->hello.len > 0) {
+        got = MIN((size_t)len, s->hello.len);
+        memcpy(out, s->hello.data, got);
+        buf_consume(&s->hello, got);
+        if (s->hello.len == 0)
+            buf_free(&s->hello);
+        return bio_result(b, s, ERR_OK, got, 0);
+    }
     enum err e = stream_socket_read(s, out, (size_t)len, &got);
     return bio_result(b, s, e, got, BIO_FLAGS_READ);
 }
@@ -130,7 +138,10 @@ enum err stream_tls_write(struct stream *s, str bytes, size_t *sent, int *want)
     return r > 0 ? ERR_OK : tls_error(s, r, want);
 }
 
-bool stream_tls_has_pending(const struct stream *s) { return SSL_has_pending(s->ssl) == 1; }
+bool stream_tls_has_pending(const struct stream *s)
+{
+    return s->hello.len > 0 || SSL_has_pending(s->ssl) == 1;
+}
 
 void stream_tls_end_write(struct stream *s)
 {
@@ -256,6 +267,17 @@ enum err stream_start_tls_server(struct stream *s, struct tls_server *t)
     }
     tls_set_put(set);
     return e;
+}
+
+enum err stream_start_tls_server_seen(struct stream *s, struct tls_server *t)
+{
+    str seen = stream_buffered(s);
+    s->hello = BUF_INIT(s->in_max);
+    buf_add(&s->hello, seen);
+    if (!buf_ok(&s->hello))
+        return stream_stick(s, ERR_NOMEM);
+    stream_skip(s, seen.len);
+    return stream_start_tls_server(s, t);
 }
 
 enum err stream_start_tls_client(struct stream *s, struct tls_client *t, str host_name)

@@ -510,8 +510,7 @@ static enum err prepare(struct attempt *a)
     a->content = (struct smtp_content){.fd = job->fd,
                                        .size = job->size,
                                        .has_8bit = facts.header_8bit || facts.body_8bit,
-                                       .binary = job->envelope->body == SMTP_BODY_BINARYMIME &&
-                                                 (facts.zero_bytes || facts.long_lines),
+                                       .binary = facts.zero_bytes || facts.long_lines,
                                        .header_8bit = facts.header_8bit};
     a->report->verdicts = ARENA_ARRAY(a->arena, struct relay_verdict, job->nrecipients);
     a->decided = ARENA_ARRAY(a->arena, bool, job->nrecipients);

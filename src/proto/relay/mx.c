@@ -9,8 +9,7 @@
 
 /* ---- names ---- */
 
-/* U-labels as A-labels (RFC 5891), lower case, no final dot. False: it is no domain name. */
-static bool domain_prepare(str domain, struct arena *arena, str *out)
+bool mx_domain_ascii(str domain, struct arena *arena, str *out)
 {
     str copy;
     uint8_t *label = NULL;
@@ -103,7 +102,7 @@ enum mx_status mx_find(const struct dns *dns, str domain, str own_name, struct a
     str name;
     struct dns_answer a;
     *out = (struct mx_route){0};
-    if (!domain_prepare(domain, arena, &name))
+    if (!mx_domain_ascii(domain, arena, &name))
         return MX_NO_DOMAIN;
     enum err e = dns->query(dns->ctx, name, DNS_MX, arena, &a);
     if (e != ERR_OK)
@@ -181,7 +180,7 @@ enum mx_status mx_addresses(const struct dns *dns, str host, uint16_t port, bool
     if (str_starts(host, STR("[")))
         return literal(host, port, private_ok, out);
     str name;
-    if (!domain_prepare(host, arena, &name))
+    if (!mx_domain_ascii(host, arena, &name))
         return MX_NO_DOMAIN;
     out->canonical = name;
     enum err e = dns->query(dns->ctx, name, DNS_A, arena, &a4);

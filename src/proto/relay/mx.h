@@ -30,6 +30,8 @@ struct mx_route {
     bool secure;   /* the names were validated */
     bool implicit; /* the domain itself stands in for an MX */
 };
+/* U-labels as A-labels (RFC 5891), lower case, no final dot. False: it is no domain name. */
+bool mx_domain_ascii(str domain, struct arena *arena, str *out);
 /* own_name: our host name; hosts of its preference and worse are left out. */
 enum mx_status mx_find(const struct dns *dns, str domain, str own_name, struct arena *arena,
                        struct mx_route *out) WAITS;

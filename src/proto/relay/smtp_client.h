@@ -45,12 +45,13 @@ enum err smtp_client_starttls(struct smtp_client *c, struct tls_client *t,
  * host. ERR_UNSUPPORTED: none is offered. */
 enum err smtp_client_auth(struct smtp_client *c, str login, str password) WAITS MUST;
 
-/* Content as it goes out. */
+/* Content as it is; where a hop cannot take it so, it is converted on the way (format/convert.h).
+ */
 struct smtp_content {
     int fd;
     uint64_t size;
     bool has_8bit;    /* in header or body */
-    bool binary;      /* needs BINARYMIME */
+    bool binary;      /* NUL, bare CR or LF, or lines over 998 bytes: needs BINARYMIME */
     bool header_8bit; /* needs SMTPUTF8 */
 };
 /* One transaction. Fills verdicts[i] where it is decided: outcome, code, enhanced, text (in the

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One transaction: what must hold before, MAIL and RCPT (pipelined where offered, RFC 2920), the
- * content by DATA or BDAT, and the final reply, of which LMTP has one a recipient (RFC 2033 4.2).
+ * One transaction: what must hold before, the content as this hop can take it, MAIL and RCPT
+ * (pipelined where offered, RFC 2920), the content by DATA or BDAT, and the final reply, of which
+ * LMTP has one a recipient (RFC 2033 4.2).
  */
 #include "proto/relay/smtp_private.h"
 
+#include "base/log.h"
 #include "base/num.h"
 #include "format/smtp_data.h"
 #include "format/smtp_syntax.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "proto/relay/conversion.h"
+#include "proto/relay/mx.h"
 
 #include <assert.h>
 
@@ -24,6 +28,10 @@ struct transaction {
     struct relay_verdict *verdicts;
     bool *decided;
     bool utf8;
+    /* the content as this hop gets it */
+    bool binary, has_8bit, converted;
+    uint64_t size;
+    struct conversion conversion;
     size_t members[GROUP_MAX]; /* indices of the job's recipients */
     size_t nmembers;
     bool accepted[GROUP_MAX];
@@ -45,11 +53,11 @@ static enum err decide(struct transaction *t, size_t i, enum relay_outcome outco
 }
 
 static enum err decide_all(struct transaction *t, enum relay_outcome outcome, const char *enhanced,
-                           const char *text)
+                           str text)
 {
     for (size_t i = 0; i < t->job->nrecipients; i++) {
         if (!t->decided[i])
-            TRY(decide(t, i, outcome, 0, str_c(enhanced), str_c(text)));
+            TRY(decide(t, i, outcome, 0, str_c(enhanced), text));
     }
     return ERR_OK;
 }
@@ -103,14 +111,37 @@ static bool ascii(str s)
     return true;
 }
 
+/* The address in ASCII: a domain in A-labels is the same domain (RFC 5890 2.3.2.1), a local part
+ * has no second form. False: there is none. */
+static bool ascii_address(const struct transaction *t, str address, str *out)
+{
+    size_t at = str_rfind_char(address, '@');
+    str domain;
+    *out = address;
+    if (ascii(address))
+        return true;
+    if (at == STR_NPOS || !ascii(str_head(address, at)) ||
+        !mx_domain_ascii(str_skip(address, at + 1), t->arena, &domain))
+        return false;
+    *out = arena_fmt(t->arena, "%.*s@%.*s", STR_ARG(str_head(address, at)), STR_ARG(domain));
+    return !str_empty(*out);
+}
+
 /* RFC 6531 3.2: the addresses or the header say whether the extension is really needed. */
 static bool needs_utf8(const struct transaction *t)
 {
+    str form;
     bool needed = t->content->header_8bit && t->job->envelope->smtputf8;
-    needed |= !ascii(t->job->envelope->sender);
+    needed |= !ascii_address(t, t->job->envelope->sender, &form);
     for (size_t i = 0; i < t->job->nrecipients; i++)
-        needed |= !ascii(t->job->recipients[i].address);
+        needed |= !ascii_address(t, t->job->recipients[i].address, &form);
     return needed;
+}
+
+static str wire_address(const struct transaction *t, str address)
+{
+    str form = address;
+    return t->utf8 || ascii_address(t, address, &form) ? form : address;
 }
 
 /* What the message needs and the next hop does not offer; NULL: nothing. */
@@ -124,18 +155,63 @@ static const char *lacking(const struct transaction *t, const char **enhanced)
     *enhanced = "5.7.30";
     if (e->requiretls && !(o->ext & SMTP_EXT_REQUIRETLS)) /* RFC 8689 4.2.1 */
         return "REQUIRETLS support required";
-    *enhanced = "5.3.4";
-    if ((o->ext & SMTP_EXT_SIZE) && o->size_max > 0 && t->content->size > o->size_max)
-        return "The message is larger than the next hop takes";
-    *enhanced = "5.6.3";
-    if (t->content->binary && (~o->ext & (SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME)))
-        return "The next hop does not take binary content, and it cannot be converted";
     *enhanced = "5.3.3";
     bool by = e->deliver_by != 0 && !e->deliver_by_notify;
     int64_t left = e->deliver_by - clock_wall_s();
     if (by && (!(o->ext & SMTP_EXT_DELIVERBY) || left <= 0 || left < (int64_t)o->by_min_s))
         return "The next hop cannot promise delivery in time (DELIVERBY)"; /* RFC 2852 4.1.4.2 */
     return NULL;
+}
+
+/* RFC 6152 3, RFC 3030 3: what the hop does not take is converted. SMTPUTF8 is never without
+ * 8BITMIME (RFC 6531 3.1). */
+static bool must_convert(const struct transaction *t, enum convert_to *to)
+{
+    const uint32_t ext = t->c->ehlo.ext, binary = SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME;
+    bool takes_8bit = t->utf8 || (ext & SMTP_EXT_8BITMIME);
+    *to = takes_8bit ? CONVERT_8BIT : CONVERT_7BIT;
+    if (t->content->binary)
+        return (ext & binary) != binary;
+    return t->content->has_8bit && !takes_8bit;
+}
+
+static enum err convert(struct transaction *t, enum convert_to to, str *why) WAITS
+{
+    const char *refused = NULL;
+    enum err e = conversion_begin(&t->conversion, t->content->fd, t->content->size, to, &refused);
+    if (e == ERR_UNSUPPORTED)
+        *why = arena_fmt(t->arena,
+                         "The next hop takes lines of %s only, and the message cannot be "
+                         "converted: %s",
+                         to == CONVERT_7BIT ? "7 bits" : "998 bytes", refused);
+    if (e != ERR_OK)
+        return e;
+    t->converted = true;
+    t->binary = false;
+    t->has_8bit &= to == CONVERT_8BIT;
+    t->size = t->conversion.size;
+    LOG_INFO("relay", "converted id=%.*s to=%s bytes=%llu was=%llu", STR_ARG(t->job->envelope->id),
+             to == CONVERT_7BIT ? "7bit" : "8bit", (unsigned long long)t->size,
+             (unsigned long long)t->content->size);
+    return ERR_OK;
+}
+
+/* ERR_UNSUPPORTED: *why says what stands against it. */
+static enum err fit(struct transaction *t, const char **enhanced, str *why) WAITS
+{
+    const struct smtp_ehlo *o = &t->c->ehlo;
+    enum convert_to to;
+    t->binary = t->content->binary;
+    t->has_8bit = t->content->has_8bit;
+    t->size = t->content->size;
+    *enhanced = "5.6.3"; /* RFC 3463 3.7: conversion required but not supported */
+    if (must_convert(t, &to))
+        TRY(convert(t, to, why));
+    *enhanced = "5.3.4";
+    if (!(o->ext & SMTP_EXT_SIZE) || o->size_max == 0 || t->size <= o->size_max)
+        return ERR_OK;
+    *why = STR("The message is larger than the next hop takes");
+    return ERR_UNSUPPORTED;
 }
 
 /* ---- envelope ---- */
@@ -145,12 +221,12 @@ static void write_mail(struct transaction *t) WAITS
     const struct envelope *e = t->job->envelope;
     const uint32_t ext = t->c->ehlo.ext;
     struct buf *out = stream_out(t->c->stream);
-    buf_addf(out, "MAIL FROM:<%.*s>", STR_ARG(e->sender));
+    buf_addf(out, "MAIL FROM:<%.*s>", STR_ARG(wire_address(t, e->sender)));
     if (ext & SMTP_EXT_SIZE)
-        buf_addf(out, " SIZE=%llu", (unsigned long long)t->content->size);
-    if (t->content->binary)
+        buf_addf(out, " SIZE=%llu", (unsigned long long)t->size);
+    if (t->binary)
         buf_add_c(out, " BODY=BINARYMIME");
-    else if ((ext & SMTP_EXT_8BITMIME) && (t->content->has_8bit || e->body != SMTP_BODY_7BIT))
+    else if ((ext & SMTP_EXT_8BITMIME) && (t->has_8bit || e->body != SMTP_BODY_7BIT))
         buf_add_c(out, " BODY=8BITMIME");
     if (t->utf8)
         buf_add_c(out, " SMTPUTF8");
@@ -174,7 +250,7 @@ static void write_mail(struct transaction *t) WAITS
 static void write_rcpt(struct transaction *t, const struct relay_recipient *r) WAITS
 {
     struct buf *out = stream_out(t->c->stream);
-    buf_addf(out, "RCPT TO:<%.*s>", STR_ARG(r->address));
+    buf_addf(out, "RCPT TO:<%.*s>", STR_ARG(wire_address(t, r->address)));
     if (t->c->ehlo.ext & SMTP_EXT_DSN) {
         static const char *const names[] = {"NEVER", "SUCCESS", "FAILURE", "DELAY"};
         char sep = '=';
@@ -249,25 +325,39 @@ static enum err envelope_stepwise(struct transaction *t, bool *refused) WAITS
 
 /* ---- content ---- */
 
+/* The next piece of the file, or of what it is converted to. None: t->chunk stays empty. */
+static enum err read_piece(struct transaction *t, struct convert *run, uint64_t *at)
+{
+    size_t got = 0;
+    buf_reset(&t->chunk);
+    if (t->converted) {
+        while (t->chunk.len == 0 && convert_next(run, &t->chunk))
+            ;
+        return buf_ok(&t->chunk) ? ERR_OK : ERR_NOMEM;
+    }
+    size_t want = (size_t)MIN(t->content->size - *at, (uint64_t)CHUNK);
+    char *room = buf_reserve(&t->chunk, CHUNK);
+    if (!room)
+        return ERR_NOMEM;
+    TRY(file_read_at(t->content->fd, *at, room, want, &got));
+    buf_commit(&t->chunk, got);
+    *at += got;
+    return got == 0 && want > 0 ? ERR_IO : ERR_OK;
+}
+
 /* rule: wire-1. Line ends are repaired on the way, dots doubled. */
 static enum err write_data(struct transaction *t) WAITS
 {
     struct smtp_stuff stuff = {0};
+    struct convert run = t->conversion.plan;
     uint64_t at = 0;
-    while (at < t->content->size) {
-        size_t got = 0;
-        buf_reset(&t->chunk);
-        char *room = buf_reserve(&t->chunk, CHUNK);
-        if (!room)
-            return ERR_NOMEM;
-        TRY(file_read_at(t->content->fd, at, room, MIN(t->content->size - at, (uint64_t)CHUNK),
-                         &got));
-        if (got == 0)
-            return ERR_IO;
-        smtp_stuff_add(&stuff, stream_out(t->c->stream), str_of(room, got));
+    for (;;) {
+        TRY(read_piece(t, &run, &at));
+        if (t->chunk.len == 0)
+            break;
+        smtp_stuff_add(&stuff, stream_out(t->c->stream), buf_str(&t->chunk));
         stream_out_check(t->c->stream);
         TRY(stream_error(t->c->stream));
-        at += got;
     }
     TRY(stream_flush(t->c->stream)); /* so that a failure from here on may hide a delivery */
     smtp_stuff_end(&stuff, stream_out(t->c->stream));
@@ -334,7 +424,7 @@ static enum err final_replies(struct transaction *t) WAITS
 
 static enum err send_content(struct transaction *t) WAITS
 {
-    if (t->content->binary) {
+    if (t->binary) {
         TRY(write_bdat(t));
         return final_replies(t);
     }
@@ -388,18 +478,19 @@ enum err smtp_client_send(struct smtp_client *c, const struct relay_job *job,
                             .chunk = BUF_INIT(CHUNK)};
     const char *enhanced;
     t.utf8 = needs_utf8(&t);
-    const char *why = lacking(&t, &enhanced);
-    enum err e = ERR_OK;
-    if (why)
+    str why = str_c(lacking(&t, &enhanced));
+    enum err e = str_empty(why) ? fit(&t, &enhanced, &why) : ERR_UNSUPPORTED;
+    if (e == ERR_UNSUPPORTED)
         e = decide_all(&t, RELAY_PERMANENT, enhanced, why);
     else
         choose_members(&t);
-    while (e == ERR_OK && !why && t.nmembers > 0) {
+    while (e == ERR_OK && t.nmembers > 0) {
         e = send_group(&t);
         if (e == ERR_OK && c->dead)
             e = ERR_EOF;
         choose_members(&t);
     }
+    conversion_end(&t.conversion);
     buf_free(&t.chunk);
     if (e != ERR_OK)
         c->dead = true;

@@ -5,6 +5,8 @@
  */
 #include "base/log.h"
 #include "base/num.h"
+#include "base/utf8.h"
+#include "format/convert.h"
 #include "format/date.h"
 #include "format/header.h"
 #include "format/mime_cold.h"
@@ -97,7 +99,8 @@ static void trace_received(struct smtp *x, int64_t now, struct buf *out)
     }
     buf_addf(out, "\r\n\tby %.*s (Posthouse) with %s id %s", STR_ARG(x->config->hostname),
              with_protocol(x), x->t.id);
-    if (x->t.nrecipients == 1)
+    /* 8-bit bytes here would make the header need SMTPUTF8 on every way (RFC 6531 3.2). */
+    if (x->t.nrecipients == 1 && utf8_is_ascii(x->t.recipients[0].address))
         buf_addf(out, "\r\n\tfor <%.*s>", STR_ARG(x->t.recipients[0].address));
     buf_add_c(out, ";\r\n\t");
     date_render(out, now, 0);
@@ -219,6 +222,40 @@ static void say_more(struct smtp *x, const enum err *results, str text)
     x->t.refusal_status = err_info(e)->enhanced;
 }
 
+/* RFC 6376 5.3: lines over 998 bytes, which hardly any hop can take unaltered, are converted before
+ * the message is signed. A submission may be altered (RFC 6409 8), unless it asked for BINARYMIME;
+ * one that cannot be, by the rules of format/convert.h, stays as it is. */
+static enum err fit_lines(struct smtp *x, str *content)
+{
+    struct convert plan;
+    struct spool fitted;
+    const char *refused;
+    bool binary = x->t.mail.body == SMTP_BODY_BINARYMIME;
+    if (!x->who.account || binary || convert_lines_legal(*content))
+        return ERR_OK;
+    ARENA_AUTO struct arena scratch = ARENA_INIT(2 * (size_t)MIME_ARENA_MAX);
+    BUF_AUTO struct buf piece = BUF_INIT(CONVERT_PIECE_MAX);
+    if (convert_plan(&scratch, *content, CONVERT_8BIT, &plan, &refused) != ERR_OK)
+        return ERR_OK;
+    spool_init(&fitted, x->config->size_max);
+    while (convert_next(&plan, &piece)) {
+        spool_add(&fitted, buf_ok(&piece) ? buf_str(&piece) : STR_NONE);
+        if (!buf_ok(&piece))
+            fitted.err = ERR_NOMEM;
+        buf_reset(&piece);
+    }
+    str whole;
+    enum err e = spool_finish(&fitted, &whole);
+    if (e != ERR_OK) {
+        spool_free(&fitted);
+        return e == ERR_TOO_LARGE ? ERR_OK : e; /* it had room as it was */
+    }
+    spool_free(&x->t.spool);
+    x->t.spool = fitted;
+    *content = whole;
+    return ERR_OK;
+}
+
 static enum err hand_over(struct smtp *x, enum err *results)
 {
     struct head head;
@@ -228,6 +265,7 @@ static enum err hand_over(struct smtp *x, enum err *results)
     BUF_AUTO struct buf from = BUF_INIT(1024);
     smtp_content_end(x);
     TRY(spool_finish(&x->t.spool, &content));
+    TRY(fit_lines(x, &content));
     head_read(content, &head);
     if (head.received > SMTP_RECEIVED_MAX)
         return ERR_LOOP;
