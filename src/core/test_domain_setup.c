@@ -121,6 +121,7 @@ static enum setup_state judge(enum setup_rule rule, struct dns_answer a, const c
     if (advice && str_find(v.advice, str_c(advice)) == STR_NPOS)
         fail_msg("advice: %.*s", STR_ARG(v.advice));
     assert_true(v.state == SETUP_RIGHT || !str_empty(v.advice));
+    assert_true(str_find_char(v.advice, '\t') == STR_NPOS); /* it is shown in a sentence */
     return v.state;
 }
 
