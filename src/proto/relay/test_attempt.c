@@ -260,7 +260,7 @@ static void run_fiber(void *arg) WAITS
         .dane = true,
         .connect_ms = 500,
         .idle_ms = world.idle_ms,
-        .timeouts = {300, 300, 300, 300, 300, 300, 300, 300},
+        .reply_ms = 300,
     };
     if (world.route.kind != RELAY_MX)
         world.route.port = world.at.port;
