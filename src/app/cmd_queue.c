@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/command.h"
+#include "app/house_queue.h"
 #include "base/num.h"
 #include "core/queue.h"
 #include "os/clock.h"
@@ -149,6 +150,13 @@ enum err queue_cmd_hold(struct command_run *r)
     return say_changed(r, e, changed, "Held");
 }
 
+/* Also where a destination is left alone for a while. */
+static void try_now(struct command_run *r, size_t changed) WAITS
+{
+    if (changed > 0 && r->admin->house)
+        house_queue_unblock(r->admin->house);
+}
+
 enum err queue_cmd_release(struct command_run *r)
 {
     uint64_t id;
@@ -156,6 +164,7 @@ enum err queue_cmd_release(struct command_run *r)
     size_t changed = 0;
     TRY(take_id(r, &id, &n));
     enum err e = queue_release(r->admin->directory->store, id, n, clock_wall_ms(), &changed);
+    try_now(r, changed);
     return say_changed(r, e, changed, "Released");
 }
 
@@ -199,6 +208,7 @@ enum err queue_cmd_retry(struct command_run *r)
         uint32_t n;
         TRY(take_id(r, &id, &n));
         enum err e = queue_retry(t.store, id, n, clock_wall_ms(), &t.changed);
+        try_now(r, t.changed);
         return say_changed(r, e, t.changed, "To be tried now");
     }
     struct queue_filter f;
@@ -206,6 +216,7 @@ enum err queue_cmd_retry(struct command_run *r)
     do {
         TRY(queue_list(t.store, &f, retry_one, &t, &f.after));
     } while (f.after != 0 && t.err == ERR_OK);
+    try_now(r, t.changed);
     return say_changed(r, t.err, t.changed, "To be tried now");
 }
 
