@@ -11,7 +11,6 @@
 #include "os/file.h"
 #include "os/loop.h"
 #include "os/proc.h"
-#include "proto/relay/exchange.h"
 #include "proto/relay/resolver.h"
 
 #include <stdio.h>
@@ -199,13 +198,6 @@ static void parent_gone(struct ipc_link *l)
 
 /* ---- life ---- */
 
-static enum err exchange(void *ctx, const struct relay_exchange *x, struct arena *arena,
-                         str *answer) WAITS
-{
-    struct relay_process *p = ctx;
-    return exchange_run(&p->table.dns, x, arena, answer);
-}
-
 static void say_ready(void *arg) WAITS
 {
     struct relay_process *p = arg;
@@ -258,7 +250,6 @@ static enum err relay_process_open(struct relay_process *p, int control)
     fiber_group_init(&p->group);
     TRY(resolver_open(&options, &p->group, &p->resolver));
     TRY(agent_open(p));
-    p->table.exchange = exchange;
     TRY(links_open(p));
     p->parent = (struct ipc_link){
         .name = "parent", .service = &from_parent, .ctx = p, .ended = parent_gone};

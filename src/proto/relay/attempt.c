@@ -14,6 +14,7 @@
 #include "proto/relay/content.h"
 #include "proto/relay/dane.h"
 #include "proto/relay/dial.h"
+#include "proto/relay/exchange.h"
 #include "proto/relay/mx.h"
 #include "proto/relay/pool.h"
 #include "proto/relay/sts.h"
@@ -498,6 +499,13 @@ static enum err agent_fetch(void *ctx, const struct relay_fetch *f, struct arena
     return fetch_run(&o, f, arena, out);
 }
 
+static enum err agent_exchange(void *ctx, const struct relay_exchange *x, struct arena *arena,
+                               str *answer) WAITS
+{
+    struct relay_agent *agent = ctx;
+    return exchange_run(&agent->dns, x, arena, answer);
+}
+
 /* ---- the agent ---- */
 
 static void reap(void *arg) WAITS
@@ -555,7 +563,11 @@ enum err relay_agent_open(const struct relay_config *config, struct dns dns, str
 
 void relay_agent_table(struct relay_agent *a, struct relay *out)
 {
-    *out = (struct relay){.ctx = a, .attempt = agent_attempt, .fetch = agent_fetch, .dns = a->dns};
+    *out = (struct relay){.ctx = a,
+                          .attempt = agent_attempt,
+                          .fetch = agent_fetch,
+                          .exchange = agent_exchange,
+                          .dns = a->dns};
 }
 
 void relay_agent_close(struct relay_agent *a)

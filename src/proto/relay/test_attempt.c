@@ -59,6 +59,8 @@ static struct {
     enum err result;
     struct relay_fetched fetched;
     enum err fetch_result;
+    const char *banner_of; /* instead of an attempt */
+    str banner;
     char heard[65536], data[65536];
     int connections;
     uint64_t took_ms;
@@ -247,6 +249,15 @@ static void fetch_once(struct relay *relay) WAITS
     world.fetch_result = relay->fetch(relay->ctx, &f, &world.arena, &world.fetched);
 }
 
+static void banner_once(struct relay *relay) WAITS
+{
+    struct relay_exchange x = {.kind = RELAY_EXCHANGE_BANNER,
+                               .host = str_c(world.banner_of),
+                               .port = world.at.port,
+                               .timeout_ms = 500};
+    world.result = relay->exchange(relay->ctx, &x, &world.arena, &world.banner);
+}
+
 static void run_fiber(void *arg) WAITS
 {
     struct relay_agent *agent;
@@ -272,7 +283,9 @@ static void run_fiber(void *arg) WAITS
     uint64_t started = clock_mono_ms();
     if (world.fetch)
         fetch_once(&relay);
-    for (int i = 0; i < world.attempts && !world.fetch; i++)
+    if (world.banner_of)
+        banner_once(&relay);
+    for (int i = 0; i < world.attempts && !world.fetch && !world.banner_of; i++)
         attempt_once(&relay, fd, strlen(world.content));
     world.took_ms = clock_mono_ms() - started;
     relay_agent_close(agent);
@@ -835,6 +848,20 @@ static void test_fetches_from_private_addresses_are_refused(void **state)
     assert_int_equal(world.connections, 0);
 }
 
+static void test_an_exchange_looks_its_host_up(void **state)
+{
+    world.banner_of = "probe.example.net";
+    has("probe.example.net", DNS_A, false, (struct dns_record){.bytes = STR("\x7f\0\0\1")});
+    SCRIPT(0, ">220 probe.example.net");
+    run();
+    assert_true(str_eq(world.banner, STR("220 probe.example.net")));
+    reset(NULL);
+    world.banner_of = "127.0.0.1";
+    SCRIPT(0, ">220 by address");
+    run();
+    assert_true(str_eq(world.banner, STR("220 by address")));
+}
+
 #define ASKED                                                                                      \
     "<GET /x HTTP/1.1", "<Host: 127.0.0.1:", "<User-Agent", "<Accept", "<Connection: close", "<"
 static void test_pages_are_fetched(void **state)
@@ -965,6 +992,7 @@ int main(void)
         T(test_private_hosts_are_refused_unless_allowed),
         T(test_private_mail_hosts_are_refused),
         T(test_fetches_from_private_addresses_are_refused),
+        T(test_an_exchange_looks_its_host_up),
         T(test_pages_are_fetched),
         T(test_hostile_pages),
     };
