@@ -182,8 +182,9 @@ class Session:
             self.answer(act)
             return True
         self.answer(act or b"354 go on\r\n")
-        if self.mx.begun:
+        if self.mx.gate:
             self.mx.begun.set()
+            self.mx.gate.wait(PATIENCE_S)
         if self.out:
             self.send(self.out)
             self.out = b""
@@ -209,14 +210,15 @@ class Session:
 
 class FakeMX:
     """mode: "merged" (replies wait until the client waits), "split" (byte by byte) or None.
+    gate: an event; no content is read before it. begun: content has been asked for.
     taken: what was taken, of each (MAIL line, recipients, content, over TLS)."""
 
     def __init__(self, where, address, name="mx.test", extensions=("PIPELINING", "8BITMIME",
                                                                    "SMTPUTF8", "DSN"),
-                 context=None, mode=None, begun=None, port=25, **acts):
+                 context=None, mode=None, gate=None, port=25, **acts):
         self.name, self.extensions, self.context = name.encode(), extensions, context
-        self.mode, self.begun, self.acts = mode, begun, {k: list(v) for k, v in acts.items()}
-        self.lock = threading.Lock()
+        self.mode, self.acts = mode, {k: list(v) for k, v in acts.items()}
+        self.gate, self.begun, self.lock = gate, threading.Event(), threading.Lock()
         self.taken, self.lines, self.times, self.open = [], [], [], 0
         self.connections = self.tls_failures = 0
         with inside(where):

@@ -47,17 +47,22 @@ def fetch_peers():
         folder = os.path.join(PEERS, package)
         if os.path.isdir(folder):
             continue
-        for update in (False, True):
-            if update:
-                subprocess.run(["apt-get", "update", "-q"], capture_output=True, timeout=120)
-            done = subprocess.run(["apt-get", "-q", "download", package], cwd=PEERS,
-                                  capture_output=True, text=True, timeout=120)
+        why = ""
+        for command in (["download", package], ["update"], ["download", package]):
             found = glob.glob(os.path.join(PEERS, package + "_*.deb"))
             if found:
                 break
+            try:
+                done = subprocess.run(["apt-get", "-q", *command], cwd=PEERS, capture_output=True,
+                                      text=True, timeout=120)
+                why = done.stderr.strip()
+            except (OSError, subprocess.TimeoutExpired) as error:
+                why = str(error)
+        found = glob.glob(os.path.join(PEERS, package + "_*.deb"))
         if not found:
-            print(f"# {package} cannot be fetched: {done.stderr.strip()[-300:]}", flush=True)
+            print(f"# {package} cannot be fetched: {why[-300:]}", flush=True)
             continue
+        shutil.rmtree(folder + ".new", ignore_errors=True)
         subprocess.run(["dpkg", "-x", found[0], folder + ".new"], check=True)
         os.rename(folder + ".new", folder)
 
@@ -67,7 +72,8 @@ def enter(name):
     if os.environ.get(INSIDE) == "1":
         return
     new = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    probe = "mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add probe"
+    probe = ("mount -t tmpfs tmpfs /run && mkdir /run/netns && ip netns add probe && "
+             "ip link add type bridge && ip link add type veth peer netns probe")
     why = "only root can make network namespaces"
     if os.geteuid() == 0:
         done = subprocess.run([*new, "sh", "-c", probe], capture_output=True, text=True)

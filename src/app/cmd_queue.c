@@ -150,10 +150,10 @@ enum err queue_cmd_hold(struct command_run *r)
     return say_changed(r, e, changed, "Held");
 }
 
-/* Also where a destination is left alone for a while. */
-static void try_now(struct command_run *r, size_t changed) WAITS
+/* Also where a destination is left alone for a while: what is due already waits for that only. */
+static void try_now(struct command_run *r) WAITS
 {
-    if (changed > 0 && r->admin->house)
+    if (r->admin->house)
         house_queue_unblock(r->admin->house);
 }
 
@@ -164,7 +164,7 @@ enum err queue_cmd_release(struct command_run *r)
     size_t changed = 0;
     TRY(take_id(r, &id, &n));
     enum err e = queue_release(r->admin->directory->store, id, n, clock_wall_ms(), &changed);
-    try_now(r, changed);
+    try_now(r);
     return say_changed(r, e, changed, "Released");
 }
 
@@ -208,7 +208,7 @@ enum err queue_cmd_retry(struct command_run *r)
         uint32_t n;
         TRY(take_id(r, &id, &n));
         enum err e = queue_retry(t.store, id, n, clock_wall_ms(), &t.changed);
-        try_now(r, t.changed);
+        try_now(r);
         return say_changed(r, e, t.changed, "To be tried now");
     }
     struct queue_filter f;
@@ -216,7 +216,7 @@ enum err queue_cmd_retry(struct command_run *r)
     do {
         TRY(queue_list(t.store, &f, retry_one, &t, &f.after));
     } while (f.after != 0 && t.err == ERR_OK);
-    try_now(r, t.changed);
+    try_now(r);
     return say_changed(r, t.err, t.changed, "To be tried now");
 }
 
