@@ -37,11 +37,15 @@ def add(*lines):
         w.records[zone] += line + "\n"
 
 
-def mx(domain, tls=None, record=None, mx_name=None, address=None, where="fakes", **acts):
-    """A mail host of its own for a domain. tls: (chain, key); record: its TLSA."""
+def mx(domain, tls=None, record=None, mx_name=None, address=None, where="fakes", via=None, **acts):
+    """A mail host of its own for a domain. tls: (chain, key); record: its TLSA; via: an alias of
+    the host that MX names instead."""
     address = address or f"198.18.5.{next(w.addresses)}"
     name = mx_name or "mx." + domain
-    add(f"{domain}. MX 10 {name}.", f"{name}. {'AAAA' if ':' in address else 'A'} {address}")
+    add(f"{domain}. MX 10 {via or name}.",
+        f"{name}. {'AAAA' if ':' in address else 'A'} {address}")
+    if via:
+        add(f"{via}. CNAME {name}.")
     for data in [record] if isinstance(record, str) else record or []:
         add(f"_25._tcp.{name}. TLSA {data}")
     w.fakes[domain] = FakeMX(where, address, name, context=server_context(*tls) if tls else None,
