@@ -11,6 +11,29 @@ from posthouse import Skip, wait_for
 
 USERS = ("max", "mia", "mäx")
 NOBODY = 65534
+POSTFIX_SERVICES = """pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+lmtp unix - - n - - lmtp
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
 
 
 class Peer:
@@ -115,18 +138,7 @@ queue_run_delay = 2s
 """)
         rows = [f"127.0.0.1:25 inet n - n - - smtpd", f"{self.first}:25 inet n - n - - smtpd "
                 "-o smtpd_tls_security_level=may", f"{self.second}:25 inet n - n - - smtpd"]
-        rows += ["pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup",
-                 "qmgr unix n - n 300 1 qmgr", "tlsmgr unix - - n 1000? 1 tlsmgr",
-                 "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce",
-                 "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce",
-                 "verify unix - - n - 1 verify", "flush unix n - n 1000? 0 flush",
-                 "proxymap unix - - n - - proxymap", "smtp unix - - n - - smtp",
-                 "relay unix - - n - - smtp", "showq unix n - n - - showq",
-                 "error unix - - n - - error", "retry unix - - n - - error",
-                 "discard unix - - n - - discard", "virtual unix - n n - - virtual",
-                 "anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache",
-                 "postlog unix-dgram n - n - 1 postlogd"]
-        write(f"{config}/master.cf", "\n".join(rows) + "\n")
+        write(f"{config}/master.cf", "\n".join(rows) + "\n" + POSTFIX_SERVICES)
         with inside(self.name):
             sh("postfix", "-c", config, "check")
         self.program = Program(self.name, self.name, "postfix", "-c", config, "start-fg")
