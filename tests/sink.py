@@ -12,7 +12,7 @@ class Sink:
     """answers: {address or "data" or "mail": [reply, ...]}; each is used once, then all is well.
     A reply of "drop" closes the connection, "late" closes it after the message was taken."""
 
-    def __init__(self, answers=None, extensions=("PIPELINING", "8BITMIME")):
+    def __init__(self, answers=None, extensions=("PIPELINING", "8BITMIME"), port=0):
         self.answers, self.extensions = answers or {}, extensions
         self.lock, self.messages, self.connections, self.lines = threading.Lock(), [], 0, []
         sink = self
@@ -28,7 +28,7 @@ class Sink:
             allow_reuse_address = daemon_threads = True
             request_queue_size = 128
 
-        self.server = Listener(("127.0.0.1", 0), Handler)
+        self.server = Listener(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

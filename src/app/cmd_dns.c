@@ -270,6 +270,20 @@ static void say_written(struct zone *z, size_t i, str what, str error)
     report_item_end(out);
 }
 
+static enum err clear_the_way(struct zone *z, const struct dns_push *push, str zone, size_t i,
+                              struct buf *error) WAITS
+{
+    struct dns_update u;
+    if (!setup_in_the_way(&z->records[i], &z->answers[i]))
+        return ERR_OK;
+    dns_update_begin(&u, (uint16_t)rand_below(65536), zone);
+    enum err e = setup_update_clear(&u, &z->records[i]);
+    if (e == ERR_OK)
+        e = dns_push(push, &u, error);
+    buf_free(&u.out);
+    return e;
+}
+
 /* Each group is an update of its own, so that one that is refused does not hold up the others. */
 static enum err write_group(struct zone *z, const struct dns_push *push, size_t i, size_t n) WAITS
 {
@@ -281,6 +295,8 @@ static enum err write_group(struct zone *z, const struct dns_push *push, size_t 
     enum err e = setup_update_group(&u, &z->records[i], n, &z->answers[i]);
     if (e == ERR_UNAVAILABLE)
         buf_add_c(&error, "What is there now is not known; try again later.");
+    if (e == ERR_OK)
+        e = clear_the_way(z, push, zone, i, &error);
     if (e == ERR_OK)
         e = dns_push(push, &u, &error);
     buf_free(&u.out);

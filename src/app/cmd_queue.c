@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/command.h"
+#include "app/house_queue.h"
 #include "base/num.h"
 #include "core/queue.h"
 #include "os/clock.h"
@@ -168,6 +169,13 @@ enum err queue_cmd_hold(struct command_run *r)
     return say_changed(r, e, changed, "Held");
 }
 
+/* Also where a destination is left alone for a while: what is due already waits for that only. */
+static void try_now(struct command_run *r) WAITS
+{
+    if (r->admin->house)
+        house_queue_unblock(r->admin->house);
+}
+
 enum err queue_cmd_release(struct command_run *r)
 {
     uint64_t id;
@@ -175,6 +183,7 @@ enum err queue_cmd_release(struct command_run *r)
     size_t changed = 0;
     TRY(take_id(r, &id, &n));
     enum err e = queue_release(r->admin->directory->store, id, n, clock_wall_ms(), &changed);
+    try_now(r);
     return say_changed(r, e, changed, "Released");
 }
 
@@ -218,6 +227,7 @@ enum err queue_cmd_retry(struct command_run *r)
         uint32_t n;
         TRY(take_id(r, &id, &n));
         enum err e = queue_retry(t.store, id, n, clock_wall_ms(), &t.changed);
+        try_now(r);
         return say_changed(r, e, t.changed, "To be tried now");
     }
     struct queue_filter f;
@@ -225,6 +235,7 @@ enum err queue_cmd_retry(struct command_run *r)
     do {
         TRY(queue_list(t.store, &f, retry_one, &t, &f.after));
     } while (f.after != 0 && t.err == ERR_OK);
+    try_now(r);
     return say_changed(r, t.err, t.changed, "To be tried now");
 }
 

@@ -78,3 +78,16 @@ void house_queue_policy(struct house_thread *t, const struct config *c)
     if (t->queue)
         queue_schedule_policy(t->queue, &p);
 }
+
+static void unblock_here(void *arg)
+{
+    struct house_thread *t = arg;
+    if (t->queue)
+        queue_schedule_unblock(t->queue);
+}
+
+void house_queue_unblock(struct house_process *h)
+{
+    for (uint32_t i = 0; i < h->nthreads; i++)
+        house_run_on(&h->threads[i], unblock_here, &h->threads[i]);
+}

@@ -12,5 +12,7 @@
 enum err house_queue_start(struct house_process *h) WAITS MUST;
 /* These settings hold from now on. On the thread; never waits. */
 void house_queue_policy(struct house_thread *t, const struct config *c);
+/* After something was retried or released by hand: see queue_schedule_unblock. */
+void house_queue_unblock(struct house_process *h) WAITS;
 
 #endif

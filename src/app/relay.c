@@ -98,6 +98,7 @@ static struct relay_config agent_config(const struct config *c)
         .hosts_max = (uint32_t)c->relay_hosts_max,
         .attempt_ms = c->relay_attempt_timeout,
         .connect_ms = c->relay_connect_timeout,
+        .reply_ms = c->relay_reply_timeout,
         .idle_ms = c->relay_idle_timeout,
         .uses_max = (uint32_t)c->relay_transactions_max,
     };

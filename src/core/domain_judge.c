@@ -46,6 +46,11 @@ static str should_be(struct judged *j)
     str copy;
     if (!arena_dup(j->arena, str_trim(buf_str(&line)), &copy))
         return STR_NONE;
+    for (size_t i = 0; i < copy.len; i++) { /* what is said in a sentence has no control bytes */
+        char *c = (char *)(uintptr_t)&copy.data[i];
+        if (*c == '\t')
+            *c = ' ';
+    }
     return copy;
 }
 

@@ -280,6 +280,19 @@ static enum err clear_texts(struct dns_update *u, const struct setup_record *r,
     return ERR_OK;
 }
 
+bool setup_in_the_way(const struct setup_record *r, const struct dns_answer *answer)
+{
+    return r->rule == SETUP_ALIAS && answer->status == DNS_FOUND &&
+           str_eq(answer->canonical, r->name);
+}
+
+enum err setup_update_clear(struct dns_update *u, const struct setup_record *r)
+{
+    dns_update_clear(u, r->name, DNS_A);
+    dns_update_clear(u, r->name, DNS_AAAA);
+    return dns_update_done(u);
+}
+
 enum err setup_update_group(struct dns_update *u, const struct setup_record *records, size_t n,
                             const struct dns_answer *answer)
 {
@@ -287,12 +300,8 @@ enum err setup_update_group(struct dns_update *u, const struct setup_record *rec
     const struct setup_record *first = &records[0];
     if (first->rule == SETUP_SPF) {
         TRY(clear_texts(u, first, answer));
-    } else {
+    } else if (first->rule != SETUP_ALIAS) { /* a new CNAME replaces the old (RFC 2136 3.4.2.2) */
         dns_update_clear(u, first->name, (uint16_t)first->type);
-    }
-    if (first->rule == SETUP_ALIAS) { /* a CNAME stands alone (RFC 2136 3.4.2.2) */
-        dns_update_clear(u, first->name, DNS_A);
-        dns_update_clear(u, first->name, DNS_AAAA);
     }
     for (size_t i = 0; i < n; i++) {
         BUF_AUTO struct buf rdata = BUF_INIT(DNS_MESSAGE_MAX);

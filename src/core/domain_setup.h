@@ -80,6 +80,11 @@ enum err setup_judge(const struct setup_facts *f, const struct setup_record *r,
                      const struct dns_answer *answer, const struct dns_answer *host,
                      struct arena *a, struct setup_verdict *out) MUST;
 
+/* Addresses of the name itself stand where an alias is to be. They are removed by an update of
+ * their own, before: in one update, Knot takes what is left of a signed name for other records, and
+ * says yes without adding the alias (RFC 2136 3.4.2.2). */
+bool setup_in_the_way(const struct setup_record *r, const struct dns_answer *answer);
+enum err setup_update_clear(struct dns_update *u, const struct setup_record *r) MUST;
 /* Adds to an update what makes the group of records of one name and type right. answer: what is
  * there now (of that type); other texts at the name stay. ERR_UNAVAILABLE: what is there must be
  * known first and is not. */

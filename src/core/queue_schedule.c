@@ -321,6 +321,12 @@ void queue_schedule_policy(struct queue_schedule *s, const struct queue_policy *
     queue_schedule_wake(s);
 }
 
+void queue_schedule_unblock(struct queue_schedule *s)
+{
+    lanes_unblock(&s->lanes, UINT64_MAX);
+    queue_schedule_wake(s);
+}
+
 void queue_schedule_stats(const struct queue_schedule *s, struct queue_schedule_stats *out)
 {
     *out = (struct queue_schedule_stats){.lanes = s->lanes.by_key.count,

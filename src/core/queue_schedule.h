@@ -54,6 +54,9 @@ enum err queue_schedule_start(const struct queue_schedule_options *o, struct fib
                               struct queue_schedule **out) WAITS MUST;
 /* From now on. On its thread. */
 void queue_schedule_policy(struct queue_schedule *s, const struct queue_policy *p);
+/* A person wants it now: destinations that are left alone after trouble are tried again at once. On
+ * its thread. */
+void queue_schedule_unblock(struct queue_schedule *s);
 struct queue_schedule_stats {
     size_t lanes, waiting, running; /* waiting: references in memory, not messages in the queue */
     uint64_t attempts, looks, rows;

@@ -121,6 +121,7 @@ static enum setup_state judge(enum setup_rule rule, struct dns_answer a, const c
     if (advice && str_find(v.advice, str_c(advice)) == STR_NPOS)
         fail_msg("advice: %.*s", STR_ARG(v.advice));
     assert_true(v.state == SETUP_RIGHT || !str_empty(v.advice));
+    assert_true(str_find_char(v.advice, '\t') == STR_NPOS); /* it is shown in a sentence */
     return v.state;
 }
 
@@ -228,6 +229,18 @@ static void test_update(void **state)
     assert_int_equal(u.updates, 2);
     OK(setup_update_group(&u, record(SETUP_TLSA), 2, NULL));
     assert_int_equal(u.updates, 5);
+    /* An alias replaces another in one step, addresses in two. */
+    const struct setup_record *alias = record(SETUP_ALIAS);
+    struct dns_answer own = found(texts, 1), another = found(texts, 1);
+    own.canonical = alias->name;
+    another.canonical = STR("elsewhere.test");
+    assert_true(setup_in_the_way(alias, &own));
+    assert_false(setup_in_the_way(alias, &another));
+    assert_false(setup_in_the_way(alias, &failed));
+    OK(setup_update_group(&u, alias, 1, &another));
+    assert_int_equal(u.updates, 6);
+    OK(setup_update_clear(&u, alias));
+    assert_int_equal(u.updates, 8);
     buf_free(&u.out);
     assert_true(setup_in_zone(STR("a.example.test"), STR("example.test")));
     assert_true(setup_in_zone(STR("example.test"), STR("example.test")));

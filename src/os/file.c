@@ -182,9 +182,9 @@ enum err file_replace(int dir_fd, str path, str contents)
     return file_sync_dir(parent);
 }
 
-static enum err dir_make(const char *name)
+static enum err dir_make(const char *name, mode_t mode)
 {
-    if (mkdir(name, 0700) == 0)
+    if (mkdir(name, mode) == 0)
         return ERR_OK;
     struct stat st;
     if (errno == EEXIST && stat(name, &st) == 0)
@@ -198,10 +198,10 @@ enum err file_make_dirs(str path)
     TRY(path_copy(path, name));
     for (char *slash = strchr(name + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
-        TRY(dir_make(name));
+        TRY(dir_make(name, 0755)); /* whoever gets the last one must reach it */
         *slash = '/';
     }
-    return dir_make(name);
+    return dir_make(name, 0700);
 }
 
 enum err file_remove(int dir_fd, str path)

@@ -37,7 +37,7 @@ enum err file_reserve(int fd, uint64_t offset, uint64_t len) MUST;
 enum err file_read_whole(int dir_fd, str path, struct buf *out) MUST;
 /* Atomically replaces: temporary file, sync, rename, sync of the directory. */
 enum err file_replace(int dir_fd, str path, str contents) MUST;
-enum err file_make_dirs(str path) MUST; /* mode 0700 */
+enum err file_make_dirs(str path) MUST; /* mode 0700; those on the way to it 0755 */
 enum err file_remove(int dir_fd, str path) MUST;
 enum err file_free_bytes(int dir_fd, uint64_t *free, uint64_t *total) MUST;
 /* An advisory lock for the life of the descriptor; ERR_BUSY when another process has it. */

@@ -93,6 +93,8 @@ static void make_dirs(void **state)
     assert_int_equal(stat(deep, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
     for (int i = 0; i < 3; i++) {
+        assert_int_equal(stat(deep, &st), 0);
+        assert_int_equal(st.st_mode & 0077, i == 0 ? 0 : 0055); /* another user comes through */
         assert_int_equal(rmdir(deep), 0);
         *strrchr(deep, '/') = 0;
     }

@@ -569,6 +569,14 @@ static void reap(void *arg) WAITS
         pool_reap(&a->pool);
 }
 
+static void shorten(struct smtp_client_timeouts *t, uint64_t ms)
+{
+    uint64_t *const all[] = {&t->greeting,   &t->hello,      &t->mail,     &t->rcpt,
+                             &t->data_begin, &t->data_block, &t->data_end, &t->other};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        *all[i] = MIN(*all[i], ms);
+}
+
 void relay_agent_configure(struct relay_agent *a, const struct relay_config *config)
 {
     struct relay_config c = *config;
@@ -579,6 +587,8 @@ void relay_agent_configure(struct relay_agent *a, const struct relay_config *con
     c.uses_max = c.uses_max ? c.uses_max : 100;
     if (c.timeouts.greeting == 0)
         c.timeouts = smtp_client_timeouts_rfc5321;
+    if (c.reply_ms)
+        shorten(&c.timeouts, c.reply_ms);
     a->config = c;
 }
 

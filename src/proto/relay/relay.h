@@ -22,6 +22,7 @@ struct relay_config {
     uint32_t hosts_max;  /* MX hosts tried in one attempt; 0: 10 */
     uint64_t attempt_ms; /* for all of one attempt; 0: 30 minutes */
     uint64_t connect_ms; /* for one connection; 0: 30 s */
+    uint64_t reply_ms;   /* at most, for one reply; 0: what `timeouts` says */
     uint64_t idle_ms;    /* an idle connection is kept so long; 0: not at all */
     uint32_t uses_max;   /* transactions on one connection; 0: 100 */
     struct smtp_client_timeouts timeouts;
