@@ -48,14 +48,23 @@ enum err house_reports_take(struct house_process *h, str read)
     return report_take(&h->directory, read, clock_wall_s(), &taken);
 }
 
-static void flush(struct house_process *h) WAITS
+#define END_TRIES 100
+#define END_PAUSE_MS 20
+
+static enum err flush(struct house_process *h) WAITS
 {
     enum err e = report_collector_flush(h->reports, clock_wall_s());
-    if (e != ERR_OK && e != ERR_CANCELED)
+    if (e != ERR_OK && e != ERR_CANCELED && e != ERR_BUSY)
         LOG_WARN("report", "notes are not written, later: %s", err_text(e));
+    return e;
 }
 
-void house_reports_end(struct house_process *h) { flush(h); }
+void house_reports_end(struct house_process *h)
+{
+    for (int i = 0; i < END_TRIES && flush(h) == ERR_BUSY; i++)
+        if (wait_until(deadline_in_ms(END_PAUSE_MS)) != ERR_TIMEOUT)
+            break;
+}
 
 static void look(struct house_process *h, uint32_t *pruned) WAITS
 {
@@ -75,21 +84,23 @@ static void look(struct house_process *h, uint32_t *pruned) WAITS
     house_config_drop(c);
 }
 
-static void reports_fiber(void *arg) WAITS
+static void flush_fiber(void *arg) WAITS
 {
-    struct house_process *h = arg;
-    uint64_t next = deadline_in_ms(REPORT_LOOK_MS_FIRST);
+    while (wait_until(deadline_in_ms(REPORT_FLUSH_MS)) == ERR_TIMEOUT)
+        (void)flush(arg);
+}
+
+/* Apart from the other: it may wait long for the DNS. */
+static void send_fiber(void *arg) WAITS
+{
+    uint64_t pause = REPORT_LOOK_MS_FIRST;
     uint32_t pruned = 0;
-    while (wait_until(deadline_in_ms(REPORT_FLUSH_MS)) == ERR_TIMEOUT) {
-        flush(h);
-        if (clock_mono_ms() < next)
-            continue;
-        look(h, &pruned);
-        next = deadline_in_ms(REPORT_LOOK_MS);
-    }
+    for (; wait_until(deadline_in_ms(pause)) == ERR_TIMEOUT; pause = REPORT_LOOK_MS)
+        look(arg, &pruned);
 }
 
 enum err house_reports_start(struct house_process *h)
 {
-    return fiber_start(&h->threads[0].group, "reports", reports_fiber, h);
+    TRY(fiber_start(&h->threads[0].group, "report notes", flush_fiber, h));
+    return fiber_start(&h->threads[0].group, "report send", send_fiber, h);
 }

@@ -37,7 +37,7 @@ struct report_collector {
     pthread_mutex_t lock;
     struct batch pending; /* under the lock */
     /* of the flushing fiber */
-    bool loaded;
+    bool flushing, loaded;
     uint32_t day;
     size_t rows;
     struct map known;   /* hashes of row keys */
@@ -352,7 +352,7 @@ static uint64_t drop_late(struct batch *b, int64_t now_s)
     return lost;
 }
 
-enum err report_collector_flush(struct report_collector *c, int64_t now_s)
+static enum err flush(struct report_collector *c, int64_t now_s) WAITS
 {
     struct batch b;
     uint32_t today = (uint32_t)(now_s / REPORT_DAY_S);
@@ -375,5 +375,15 @@ enum err report_collector_flush(struct report_collector *c, int64_t now_s)
     if (lost > 0)
         LOG_WARN("report", "notes lost=%llu: no room, or too late", (unsigned long long)lost);
     batch_free(&b);
+    return e;
+}
+
+enum err report_collector_flush(struct report_collector *c, int64_t now_s)
+{
+    if (c->flushing)
+        return ERR_BUSY;
+    c->flushing = true;
+    enum err e = flush(c, now_s);
+    c->flushing = false;
     return e;
 }

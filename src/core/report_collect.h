@@ -22,7 +22,8 @@ enum err report_collector_open(struct store *s, struct report_collector **out) M
 void report_collector_close(struct report_collector *c); /* what is pending is lost */
 /* One more of this note at that time. From any thread; never waits. */
 void report_collect(struct report_collector *c, const struct report_note *n, int64_t now_s);
-/* Writes what is pending. From one fiber. What could not be written for now stays pending. */
+/* Writes what is pending. On one thread; ERR_BUSY: another fiber is at it. What could not be
+ * written for now stays pending. */
 enum err report_collector_flush(struct report_collector *c, int64_t now_s) WAITS MUST;
 
 #endif
