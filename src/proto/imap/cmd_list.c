@@ -167,19 +167,27 @@ static enum err tell_more(const struct listing *l, const struct imap_listed *row
     return ERR_OK;
 }
 
+/* With the reference in front, and composed as names are. What is no name as it stands stays. */
+static enum err take_pattern(struct listing *l, str given, str *out)
+{
+    BUF_AUTO struct buf normal = BUF_INIT(4 * MAILBOX_PATH_MAX);
+    struct arena *a = &l->x->scratch;
+    *out = str_empty(l->args->reference)
+               ? given
+               : arena_fmt(a, "%.*s%.*s", STR_ARG(l->args->reference), STR_ARG(given));
+    if (mailbox_name_normalize(*out, &normal) != ERR_OK || str_eq(buf_str(&normal), *out))
+        return ERR_OK;
+    return arena_dup(a, buf_str(&normal), out) ? ERR_OK : ERR_LIMIT;
+}
+
 static enum err list_all(struct listing *l)
 {
     struct imap *x = l->x;
     l->patterns = ARENA_ARRAY(&x->scratch, str, l->args->npatterns + 1);
     if (!l->patterns)
         return ERR_LIMIT;
-    for (size_t i = 0; i < l->args->npatterns; i++) {
-        str pattern = l->args->patterns[i];
-        l->patterns[i] =
-            str_empty(l->args->reference)
-                ? pattern
-                : arena_fmt(&x->scratch, "%.*s%.*s", STR_ARG(l->args->reference), STR_ARG(pattern));
-    }
+    for (size_t i = 0; i < l->args->npatterns; i++)
+        TRY(take_pattern(l, l->args->patterns[i], &l->patterns[i]));
     unsigned what = wants_shared(l) ? IMAP_LISTING_SHARED : 0;
     if ((l->args->select | l->args->results) & IMAP_LIST_SUBSCRIBED)
         what |= IMAP_LISTING_GONE;
