@@ -33,7 +33,8 @@ static void manifest(str value)
     enum err e = snapshot_row_decode(buf_str(&out), &arena, &again);
     assert(e == ERR_OK && again.nparts == row.nparts && again.version == row.version);
     for (size_t i = 0; i < row.nparts; i++)
-        assert(row.parts[i].last == again.parts[i].last && row.parts[i].rows <= again.parts[i].last);
+        assert(row.parts[i].last == again.parts[i].last &&
+               row.parts[i].rows <= again.parts[i].last);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -113,17 +113,17 @@ static inline void put(enum column c, struct message_row *row, const struct mess
     }
 }
 
-/* Most varints have one or two bytes. */
+/* read_varint without a call, while a whole number surely is there. */
 static inline uint64_t next_number(struct reader *r)
 {
     const uint8_t *d = (const uint8_t *)r->rest.data;
-    if (r->rest.len >= 2 && d[0] < 0x80) {
-        r->rest = (str){r->rest.data + 1, r->rest.len - 1};
-        return d[0];
-    }
-    if (r->rest.len >= 2 && d[1] < 0x80) {
-        r->rest = (str){r->rest.data + 2, r->rest.len - 2};
-        return (uint64_t)(d[0] & 0x7f) | (uint64_t)d[1] << 7;
+    uint64_t n = 0;
+    for (size_t i = 0; i < 9 && r->rest.len >= 10; i++) {
+        n |= (uint64_t)(d[i] & 0x7f) << (7 * i);
+        if (d[i] < 0x80) {
+            r->rest = (str){r->rest.data + i + 1, r->rest.len - i - 1};
+            return n;
+        }
     }
     return read_varint(r);
 }

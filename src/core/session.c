@@ -185,8 +185,16 @@ const struct message_row *mailbox_session_row(struct mailbox_session *s, uint32_
 static enum err add_places(const struct mailbox_view *v, size_t from, size_t n, struct set *uids)
 {
     const struct message_row *rows;
-    for (size_t run; n && (run = view_run(v, from, &rows)) > 0; from += run, n -= run) {
-        run = MIN(run, n);
+    uint32_t first;
+    for (size_t run; n > 0; from += run, n -= run) {
+        run = MIN(view_solid(v, from, &first), n);
+        if (run) {
+            TRY(set_add_range(uids, first, first + (uint32_t)run - 1));
+            continue;
+        }
+        run = MIN(view_run(v, from, &rows), n);
+        if (!run)
+            return ERR_OK;
         for (size_t i = 0; i < run; i++)
             TRY(set_add(uids, rows[i].uid));
     }

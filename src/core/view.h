@@ -36,6 +36,9 @@ size_t view_place(const struct mailbox_view *v, uint32_t uid);
  * The fast way through all of them:
  *     for (size_t i = 0, n; (n = view_run(v, i, &rows)) > 0; i += n) … rows[0 … n-1] … */
 size_t view_run(const struct mailbox_view *v, size_t index, const struct message_row **rows);
+/* The same without a look at the rows, where UIDs follow one another without a hole: *first is that
+ * of place index. 0: look. */
+size_t view_solid(const struct mailbox_view *v, size_t index, uint32_t *first);
 /* The first place from index on behind which, before the next place of view_run, there may be rows
  * that are wanted: whole stretches without any are passed over unread. view_count if none. */
 struct view_want {

@@ -199,6 +199,17 @@ size_t view_run(const struct mailbox_view *v, size_t index, const struct message
     return c->sum.count - (index - c->before);
 }
 
+size_t view_solid(const struct mailbox_view *v, size_t index, uint32_t *first)
+{
+    if (index >= v->count)
+        return 0;
+    const struct chunk *c = &chunks(v)[chunk_for_place(v, index)];
+    if (c->sum.last - c->sum.first + 1 != c->sum.count)
+        return 0;
+    *first = c->sum.first + (uint32_t)(index - c->before);
+    return c->sum.count - (index - c->before);
+}
+
 size_t view_seek(const struct mailbox_view *v, size_t index, const struct view_want *want)
 {
     if (index >= v->count)

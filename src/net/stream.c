@@ -12,6 +12,7 @@
 
 #include "base/num.h"
 #include "net/stream_private.h"
+#include "os/clock.h"
 #include "os/file.h"
 #include "os/sock_io.h"
 
@@ -63,7 +64,8 @@ void stream_release_buffers(struct stream *s)
 /* Closing with unread input makes the kernel reset the connection, which can destroy our last reply
  * before the peer has read it; so a bounded amount is read away. */
 #define CLOSE_DRAIN_READS 16
-#define SEND_RUN 524288 /* bytes sent by a thread before others run */
+#define SEND_RUN 262144 /* bytes sent by a thread before it looks at the clock … */
+#define SEND_RUN_MS 10  /* … and lets others run, at most so often */
 static void drain(struct stream *s)
 {
     char *waste = s->drained ? NULL : stream_chunk_get(STREAM_CHUNK);
@@ -280,11 +282,15 @@ struct buf *stream_out(struct stream *s)
 static void send_fairly(size_t n)
 {
     static _Thread_local size_t run;
+    static _Thread_local uint64_t since_ms;
     run += n;
     if (run < SEND_RUN || !fiber_current())
         return;
     run = 0;
+    if (clock_mono_ms() - since_ms < SEND_RUN_MS)
+        return;
     fiber_yield();
+    since_ms = clock_mono_ms();
 }
 
 /* Sends the buffer and then, without copying it, more. */
