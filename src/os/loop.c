@@ -229,6 +229,8 @@ enum err loop_at_round_end(loop_ending_fn *fn, void *arg)
     struct loop *l = loop_this;
     if (!l)
         return ERR_INVALID;
+    if (!list_empty(&l->ready) || !list_empty(&l->resuming))
+        return ERR_BUSY;
     if (ending_find(l, fn, arg) < l->nendings)
         return ERR_OK;
     if (l->nendings == LOOP_ENDINGS_MAX)

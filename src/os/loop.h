@@ -43,10 +43,11 @@ struct loop_task {
 };
 void loop_post(struct loop *l, struct loop_task *task);
 
-/* Calls fn once, on this loop's thread and off any fiber, when the fibers that are ready now have
- * run: for what several of them begin together. quiet: nothing else can run here, and the loop
- * would sleep; then it may block for a moment, well under a millisecond. The same fn and arg again,
- * before that, is one call. ERR_LIMIT beyond LOOP_ENDINGS_MAX, ERR_INVALID without a loop. */
+/* Calls fn once, on this loop's thread and off any fiber, when this round of the loop ends, which
+ * it is about to: ERR_BUSY when other fibers are still to run. quiet: nobody has become ready
+ * meanwhile, and the loop would sleep; then fn may block for a moment, well under a millisecond.
+ * The same fn and arg again, before that, is one call. ERR_LIMIT beyond LOOP_ENDINGS_MAX,
+ * ERR_INVALID without a loop. */
 #define LOOP_ENDINGS_MAX 4
 typedef void loop_ending_fn(void *arg, bool quiet);
 enum err loop_at_round_end(loop_ending_fn *fn, void *arg) MUST;

@@ -424,13 +424,17 @@ static void ending_run(void *arg, bool quiet)
     e->quiet += quiet;
 }
 
+static void do_nothing(void *arg) {}
+
 static void ask_for_ending(void *arg)
 {
     struct ending *e = ((struct world *)arg)->extra;
     assert_int_equal(loop_at_round_end(ending_run, e), ERR_OK);
     assert_int_equal(loop_at_round_end(ending_run, e), ERR_OK); /* once all the same */
     assert_int_equal(e->calls, 0);
-    fiber_yield(); /* somebody is ready: not quiet */
+    start(arg, do_nothing);
+    assert_int_equal(loop_at_round_end(ending_run, e), ERR_BUSY); /* somebody is still to run */
+    fiber_yield(); /* somebody is ready for the next round: not quiet */
     assert_int_equal(e->calls, 1);
     assert_int_equal(e->quiet, 0);
     assert_int_equal(loop_at_round_end(ending_run, e), ERR_OK);

@@ -277,10 +277,10 @@ void journal_help(struct embedded *e, struct store_pending *p)
 }
 
 /* ---- A lone commit ----
- * A switch to a worker and back costs as much as a quick disk's flush. So when a loop is about to
- * sleep, nobody is at work and only a commit or two wait, it runs the stages itself; what its
- * sockets bring meanwhile waits for one flush, and is one group then. Slow disks and many commits
- * are for the workers. */
+ * A switch to a worker and back costs as much as a quick disk's flush. So when a loop has nothing
+ * else to run, nobody is at work and only a commit or two wait, it runs the stages itself before it
+ * sleeps; what its sockets bring meanwhile waits for one flush, and is one group then. Slow disks,
+ * busy loops and many commits are for the workers. */
 
 #define LONE_FLUSH_NS_MAX 400000
 #define LONE_COMMITS_MAX 2
