@@ -235,7 +235,7 @@ static bool dkim_aligned(struct mail_auth *m, const struct dkim_check *c)
                          m->dmarc.record.strict_dkim, &maybe);
 }
 
-/* Those that are aligned before those that pass before the others (RFC 9990 3.1.1.14). */
+/* Those that are aligned before those that pass before the others (RFC 9990, "DKIM Signatures"). */
 static void add_signatures(struct mail_auth *m, struct dmarc_report_row *r)
 {
     for (int turn = 0; turn < 3; turn++) {

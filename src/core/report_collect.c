@@ -109,7 +109,7 @@ static void add(struct report_collector *c, const struct pending *p)
     struct pending *there = map_get(&b->notes, key_str(&key));
     if (there) {
         there->count += p->count;
-        /* The policy that was seen last is the one that is told (RFC 9990 3.1.2). */
+        /* The policy that was seen last is the one that is told (RFC 9990, "Changes in Policy"). */
         if (!str_eq(there->note.head, p->note.head) &&
             !arena_dup(&b->arena, p->note.head, &there->note.head))
             b->lost++;

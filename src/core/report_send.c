@@ -135,7 +135,7 @@ static enum err find_sender(struct report_sending *g) WAITS
     return str_empty(g->from) ? ERR_NOMEM : ERR_OK;
 }
 
-/* The same for the same report, whenever it is made (RFC 9990 3.3.1). */
+/* The same for the same report, whenever it is made (RFC 9990, "Report-ID"). */
 static enum err find_id(struct report_sending *g)
 {
     uint8_t hash[REPORT_HASH];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Where a report goes: the domain's record as it is now, and for a DMARC report the consent of
- * those who are named in it (RFC 9990 4).
+ * those who are named in it (RFC 9990, "Verifying External Destinations").
  */
 #include "core/report_send_private.h"
 
@@ -61,7 +61,7 @@ static enum err ask(struct report_sending *g, str name, struct dns_answer *out) 
 
 /* ---- DMARC ---- */
 
-/* The consent may name another address of the same host (RFC 9990 4, step 9). */
+/* The consent may name another address of the same host (RFC 9990, step 9). */
 static enum err take_consent(struct report_sending *g, const struct dns_answer *a, str host,
                              bool *consents, struct report_destination *d)
 {

@@ -103,7 +103,7 @@ static void add_results(struct buf *out, const struct dmarc_report_row *r)
         add_element(out, 4, "result", r->dkim[i].result);
         buf_add_c(out, "      </dkim>\n");
     }
-    if (!str_empty(r->spf_domain)) { /* MAIL FROM is the only identity of DMARC (RFC 9990 3.1.1) */
+    if (!str_empty(r->spf_domain)) { /* MAIL FROM is the only identity of DMARC (RFC 9990) */
         buf_add_c(out, "      <spf>\n");
         add_element(out, 4, "domain", r->spf_domain);
         add_element(out, 4, "scope", STR("mfrom"));

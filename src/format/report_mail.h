@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * report_mail: the message that carries an aggregate report (RFC 9990 3.3.2; RFC 8460 5.3). CRLF
+ * report_mail: the message that carries an aggregate report (RFC 9990, "Email"; RFC 8460 5.3). CRLF
  * line ends only. Names and addresses are those of checked domains and addresses; nothing here lets
  * a text break out of its line. Nothing waits.
  */

@@ -21,7 +21,7 @@ static const char *disposition_name(const struct smtp *x, const struct mail_auth
     return refused ? "reject" : "none";
 }
 
-/* RFC 9990 3.1.1.8: when what was done is not what the domain asks for, a reason must say why. */
+/* RFC 9990: when what was done is not what the domain asks for, a reason must say why. */
 static str reason_of(const struct mail_auth_verdict *v, str done)
 {
     if (v->dmarc_pass || str_eq(done, str_c(dmarc_policy_name(v->policy_told))))
