@@ -75,8 +75,8 @@ static void stage_flush(struct embedded *e)
     }
     e->flushing = true;
     e->stats.flushes += dirty;
+    uint64_t took = e->flush_ns;
     pthread_mutex_unlock(&e->lock);
-    uint64_t took = e->flush_ns; /* the flush stage's, under lock for its readers */
     if (dirty) {
         uint64_t since = clock_mono_ns();
         /* Rotation has flushed older segments itself. */
