@@ -118,9 +118,13 @@ static void check_certificates(struct command_run *r, const struct config *c)
 
 static bool ask_network(struct command_run *r, int fd)
 {
-    static const char argv[] = "doctor\0network";
+    BUF_AUTO struct buf argv = BUF_INIT(4096);
     struct ipc_command_results res;
-    struct ipc_command_args args = {.argv = str_of(argv, sizeof(argv)), .json = r->json};
+    const str *probe = command_option(r, "probe");
+    buf_add(&argv, str_of("doctor\0network", sizeof("doctor\0network")));
+    if (probe)
+        buf_addf(&argv, "--probe=%.*s%c", STR_ARG(*probe), 0);
+    struct ipc_command_args args = {.argv = buf_str(&argv), .json = r->json};
     BUF_AUTO struct buf out = BUF_INIT(COMMAND_OUT_MAX);
     if (ipc_call_once(fd, IPC_command, &args, &r->arena, &res) != ERR_OK)
         return false;

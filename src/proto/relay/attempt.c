@@ -293,6 +293,11 @@ static enum err greet(struct attempt *a, struct hop *h, struct smtp_client *c, s
         note(a, &h->plan->note, e == ERR_OK ? STR_NONE : notes_failure(smtp_client_stream(c), e),
              h->host, stream_peer(smtp_client_stream(c)),
              e == ERR_OK ? STR_NONE : str_c(err_text(e)));
+        if (e == ERR_UNSUPPORTED && a->job->envelope->requiretls) { /* RFC 8689 4.2.1, 5 */
+            fault(a, RELAY_PERMANENT, "5.7.10",
+                  arena_fmt(a->arena, "REQUIRETLS: %.*s does not offer STARTTLS", STR_ARG(who)));
+            return ERR_DENIED;
+        }
         if (e != ERR_OK) {
             fault_said(a, c, e, "4.7.5",
                        e == ERR_UNSUPPORTED ? "STARTTLS is not offered; TLS" : "TLS", who);

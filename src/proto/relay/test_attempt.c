@@ -433,6 +433,12 @@ static void test_requiretls(void **state)
     with_dane();
     expect(0, RELAY_PERMANENT, 0, "5.7.30");
     reset(NULL);
+    dane_dns(true, digest);
+    world.requiretls = true;
+    SCRIPT(0, HELLO, ">250 mx.example.net", "<QUIT");
+    with_dane();
+    expect(0, RELAY_PERMANENT, 0, "5.7.10");
+    reset(NULL);
     usual_dns(false);
     world.requiretls = true;
     run();
