@@ -153,6 +153,10 @@ static enum err dev_config(struct dev *d, uint64_t base)
     setting(d, &text, STR("auth.plain_on_loopback"), STR("yes"));
     setting(d, &text, STR("smtp.transactions_max"), STR("100000000"));
     setting(d, &text, STR("limits.connections_per_source"), STR("100000"));
+    setting(d, &text, STR("send_limit.messages_hour"), STR("0"));
+    setting(d, &text, STR("send_limit.messages_day"), STR("0"));
+    setting(d, &text, STR("send_limit.recipients_hour"), STR("0"));
+    setting(d, &text, STR("send_limit.recipients_day"), STR("0"));
     setting(d, &text, STR("log.level"), level ? str_c(level) : STR("warn"));
     listen_settings(d, base, &text);
     TRY(users_settings(d, &text));
