@@ -4,21 +4,37 @@
 #include "base/log.h"
 #include "base/num.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Ours, or below one of ours. */
-static enum err is_ours(struct directory *d, str domain) WAITS
+static enum err is_ours(struct directory *d, str domain, bool *below) WAITS
 {
     ARENA_AUTO struct arena a = ARENA_INIT(65536);
     struct domain dom;
     str first;
     for (str tail = domain; !str_empty(tail); str_cut(tail, '.', &first, &tail)) {
         enum err e = directory_domain_get(d, tail, &a, &dom);
+        *below = tail.len < domain.len;
         if (e != ERR_NO_DOMAIN)
             return e == ERR_SYNTAX ? ERR_NO_DOMAIN : e;
     }
     return ERR_NO_DOMAIN;
+}
+
+/* Names below a domain are without number, and anybody may report about each: they share this. A
+ * restart begins anew. */
+static bool below_has_room(int64_t now_s)
+{
+    static _Atomic uint64_t taken; /* the day, and how many */
+    uint64_t day = (uint64_t)(now_s / REPORT_DAY_S) << 32, before = atomic_load(&taken), next;
+    do {
+        next = before - (uint32_t)before == day ? before + 1 : day + 1;
+        if ((uint32_t)next > REPORT_BELOW_DAY)
+            return false;
+    } while (!atomic_compare_exchange_weak(&taken, &before, next));
+    return true;
 }
 
 static bool is_believable(const struct report_read_head *h, int64_t now_s)
@@ -135,13 +151,14 @@ static enum err take_one(struct taking *t, struct reader *rows, int64_t now_s, s
 {
     size_t there;
     struct report_key back;
+    bool below = false;
     find_id(t);
     t->day = (uint32_t)(t->head.taken.begin_s / REPORT_DAY_S);
     t->ops = ARENA_ARRAY(&t->arena, struct store_op, REPORT_ROWS_MAX + 1);
     if (!t->ops)
         return ERR_NOMEM;
     TRY(take_rows(t, rows));
-    enum err e = is_ours(t->directory, t->head.domain);
+    enum err e = is_ours(t->directory, t->head.domain, &below);
     if (e == ERR_NO_DOMAIN || !is_believable(&t->head, now_s)) {
         say(t, e != ERR_OK ? "not about us" : "not believed");
         return ERR_OK;
@@ -151,7 +168,8 @@ static enum err take_one(struct taking *t, struct reader *rows, int64_t now_s, s
     if (!report_key_of(key_str(&key), &back))
         return ERR_CORRUPT;
     TRY(count_day(t->directory->store, t->head.kind, t->head.domain, t->day, &there));
-    if (there >= (t->head.taken.verified ? REPORT_TAKEN_DAY : REPORT_UNVERIFIED_DAY)) {
+    if (there >= (t->head.taken.verified ? REPORT_TAKEN_DAY : REPORT_UNVERIFIED_DAY) ||
+        (below && !below_has_room(now_s))) {
         say(t, "too many a day, not kept");
         return ERR_OK;
     }

@@ -11,6 +11,7 @@
 
 #define REPORT_TAKEN_DAY 1000     /* reports about a domain and day */
 #define REPORT_UNVERIFIED_DAY 100 /* … of which so many may come from who knows whom */
+#define REPORT_BELOW_DAY 100      /* reports that come on one day about names below our domains */
 #define REPORT_OLD_S 5184000 /* 60 days: what is older or later than tomorrow is not believed */
 
 /* What a gate has read (core/report_read.h); *taken counts the domains that were new. A report that

@@ -62,6 +62,9 @@ struct scan_answer {
 /* ERR_SYNTAX: not such an answer. ERR_LIMIT. Texts live in the arena. */
 enum err scan_answer_parse(str json, struct arena *arena, struct scan_answer *out) MUST;
 
+/* May it be added to the message? Not a second one of what stands once (RFC 5322 3.6). */
+bool scan_field_fits(str name, str message);
+
 /* A message with some fields taken out, and its subject replaced. sink gets the bytes. */
 typedef void scan_sink_fn(void *context, str bytes);
 struct scan_edit {

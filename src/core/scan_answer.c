@@ -135,11 +135,16 @@ static enum err take_symbols(json_t *v, struct arena *arena, struct scan_answer 
 
 /* ---- what it wants changed ---- */
 
-/* Fields that say which way a message has come are ours to write. */
+/* Fields that say which way a message has come are ours to write. Who wrote it has been looked at
+ * (rule auth-3, DMARC); how it is built is told apart from what is added (mime_cold). */
 static bool is_ours(str name)
 {
-    static const str names[] = {STR_INIT("Received"), STR_INIT("Return-Path"),
-                                STR_INIT("Delivered-To")};
+    static const str names[] = {STR_INIT("Received"),     STR_INIT("Return-Path"),
+                                STR_INIT("Delivered-To"), STR_INIT("From"),
+                                STR_INIT("Sender"),       STR_INIT("Date"),
+                                STR_INIT("Message-ID"),   STR_INIT("MIME-Version")};
+    if (str_starts_nocase(name, STR("Content-")))
+        return true;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eq_nocase(names[i], name))
             return true;

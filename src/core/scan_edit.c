@@ -8,6 +8,18 @@
 #define SUBJECT_BYTES_MAX 8192
 #define RULES_MAX 128
 
+bool scan_field_fits(str name, str message)
+{
+    static const str once[] = {STR_INIT("Subject"),   STR_INIT("To"),       STR_INIT("Cc"),
+                               STR_INIT("Bcc"),       STR_INIT("Reply-To"), STR_INIT("In-Reply-To"),
+                               STR_INIT("References")};
+    struct header_field f;
+    for (size_t i = 0; i < ARRAY_LEN(once); i++)
+        if (str_eq_nocase(once[i], name))
+            return !header_find(message, name, &f);
+    return true;
+}
+
 struct walk {
     const struct scan_edit *edit;
     unsigned seen[RULES_MAX], total[RULES_MAX]; /* fields of each rule's name */

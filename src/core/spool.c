@@ -80,6 +80,10 @@ enum err spool_to_file(struct spool *s)
     if (s->fd >= 0)
         return ERR_OK;
     TRY(file_memory("message", &s->fd));
-    TRY(file_write_all_at(s->fd, 0, s->memory.data, s->memory.len));
-    return file_seal(s->fd);
+    enum err e = file_write_all_at(s->fd, 0, s->memory.data, s->memory.len);
+    if (e == ERR_OK)
+        e = file_seal(s->fd);
+    if (e != ERR_OK)
+        file_close(&s->fd);
+    return e;
 }

@@ -28,7 +28,8 @@ void spool_free(struct spool *s); /* also closes fd */
 void spool_add(struct spool *s, str bytes);
 /* Seals s->fd, if there is one. *content lives until spool_free. */
 enum err spool_finish(struct spool *s, str *content) MUST;
-/* For who needs a descriptor: after it s->fd is a sealed file of a finished small one too. */
+/* For who needs a descriptor: after it s->fd is a sealed file of a finished small one too. After an
+ * error it is as it was. */
 enum err spool_to_file(struct spool *s) MUST;
 
 #endif

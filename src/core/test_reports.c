@@ -465,6 +465,22 @@ static void believed(void **state)
     store_is_clean(w.store);
 }
 
+/* Anybody can make up names below our domains: together they are no more than a domain's. */
+static void made_up_names(void **state)
+{
+    size_t n, all = 0;
+    for (int i = 0; i < REPORT_BELOW_DAY + 20; i++) {
+        char domain[40];
+        snprintf(domain, sizeof domain, "x%d.here.test", i);
+        OK(take(domain, "1", i % 2, NOON - (1 + i % 9) * REPORT_DAY_S, &n));
+        all += n;
+    }
+    assert_in_range(all, 1, REPORT_BELOW_DAY);
+    OK(take("here.test", "mine", true, NOON - REPORT_DAY_S, &n));
+    assert_int_equal(n, 1);
+    store_is_clean(w.store);
+}
+
 static void pruned(void **state)
 {
     size_t n;
@@ -546,6 +562,7 @@ int main(void)
         WORLD(tls_mailed),
         WORLD(about_ourselves),
         WORLD(believed),
+        WORLD(made_up_names),
         WORLD(pruned),
         cmocka_unit_test(checked),
     };

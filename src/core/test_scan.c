@@ -126,6 +126,28 @@ static void values_are_cleaned(void **state)
     assert_int_equal(a.nremove, 1);
 }
 
+/* Who wrote a message, and how it is built, was looked at already and is not a scanner's to say. */
+static void what_is_looked_at_stays(void **state)
+{
+    parse("{\"action\":\"add header\"," REST ",\"milter\":{\"add_headers\":{\"From\":\"a@b.test\","
+          "\"SENDER\":\"x\",\"Date\":\"x\",\"Message-Id\":\"x\",\"MIME-Version\":\"1.0\","
+          "\"Content-Type\":\"text/html\",\"content-transfer-encoding\":\"base64\",\"X-A\":\"1\"},"
+          "\"remove_headers\":{\"From\":0,\"Sender\":1,\"date\":-1,\"Message-ID\":0,"
+          "\"Content-Type\":0,\"Mime-Version\":0,\"X-B\":0}}}");
+    assert_int_equal(a.nadd, 1);
+    IS(a.add[0].name, "X-A");
+    assert_int_equal(a.nremove, 1);
+    IS(a.remove[0].name, "X-B");
+}
+
+/* RFC 5322 3.6: fields that stand once. */
+static void no_second_subject_comes(void **state)
+{
+    assert_false(scan_field_fits(STR("SUBJECT"), STR("From: a\r\nSubject: b\r\n\r\nTo: x\r\n")));
+    assert_true(scan_field_fits(STR("To"), STR("From: a\r\nSubject: b\r\n\r\nTo: x\r\n")));
+    assert_true(scan_field_fits(STR("X-A"), STR("X-A: a\r\n\r\n")));
+}
+
 static void much_is_cut(void **state)
 {
     BUF_AUTO struct buf json = BUF_INIT(SCAN_ANSWER_MAX);
@@ -194,6 +216,8 @@ int main(void)
         cmocka_unit_test(rubbish_is_refused),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(values_are_cleaned),
+        cmocka_unit_test(what_is_looked_at_stays),
+        cmocka_unit_test(no_second_subject_comes),
         cmocka_unit_test(much_is_cut),
         cmocka_unit_test(fields_go_and_a_subject_comes),
     };

@@ -8,6 +8,9 @@
 #include "core/spool.h"
 #include "os/file.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #define LARGE (3 * SPOOL_MEMORY_MAX + 77)
 
 static void filled(struct spool *s, size_t n, size_t piece)
@@ -71,6 +74,34 @@ static void too_large_stays_an_error(void **state)
     spool_free(&s);
 }
 
+/* A descriptor is asked for, and there is no room for the file: what is whole in memory stays so,
+ * and nobody takes half a file for the message. */
+static void no_file_is_no_descriptor(void **state)
+{
+    struct spool s;
+    struct rlimit before, none = {.rlim_cur = 5};
+    str content;
+    char c = 0;
+    size_t got = 0;
+    spool_init(&s, 10);
+    spool_add(&s, STR("0123456789"));
+    OK(spool_finish(&s, &content));
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    enum err e = spool_to_file(&s);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_not_equal(e, ERR_OK);
+    assert_int_equal(s.fd, -1);
+    assert_true(str_eq(content, STR("0123456789")));
+    OK(spool_to_file(&s));
+    assert_true(file_is_sealed(s.fd));
+    OK(file_read_at(s.fd, 9, &c, 1, &got));
+    assert_int_equal(c, '9');
+    spool_free(&s);
+}
+
 /* All spools of the process together are limited; what is freed can be used again. */
 static void all_together_have_a_limit(void **state)
 {
@@ -97,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_size_arrives_whole),
         cmocka_unit_test(too_large_stays_an_error),
+        cmocka_unit_test(no_file_is_no_descriptor),
         cmocka_unit_test(all_together_have_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

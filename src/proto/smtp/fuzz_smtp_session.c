@@ -4,11 +4,63 @@
  * The house checks what it is given (core/test_fake_house.h).
  */
 #include "base/log.h"
+#include "core/greylist.h"
+#include "core/report_read.h"
 #include "core/test_fake_house.h"
 #include "os/sock_io.h"
 #include "proto/smtp/smtp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A scanner that answers with what it is shown, if that is an answer, else with a good one. */
+static enum err scan(void *ctx, const struct relay_scan *q, struct arena *arena, str *json)
+{
+    static const str usual =
+        STR_INIT("{\"action\":\"rewrite "
+                 "subject\",\"score\":7,\"required_score\":6,\"subject\":\"[X]\",\"milter\":{"
+                 "\"add_headers\":{\"Subject\":\"a\"},\"remove_headers\":{\"To\":-1,\"X\":0}}}");
+    char *room = arena_alloc(arena, q->size + 1);
+    size_t got = 0;
+    if (!room || (q->size > 0 && file_read_at(q->fd, 0, room, q->size, &got) != ERR_OK))
+        return ERR_IO;
+    str shown = str_of(room, got);
+    size_t body = str_find(shown, STR("\r\n\r\n{"));
+    *json = body == STR_NPOS ? usual : str_skip(shown, body + 4);
+    return ERR_OK;
+}
+
+static enum err greylist(void *ctx, const struct greylist_question *q, uint32_t *wait_s)
+{
+    *wait_s = q->sender.len % 4 == 1 ? 300 : 0;
+    return ERR_OK;
+}
+
+static enum err report_take(void *ctx, str read)
+{
+    struct reader r = reader_of(read), rows;
+    struct report_read_head h;
+    while (!str_empty(r.rest)) {
+        enum err e = report_read_take(&r, &h, &rows);
+        assert(e == ERR_OK);
+    }
+    return ERR_OK;
+}
+
+static void guard(struct smtp_policy *p)
+{
+    p->scanner = (struct smtp_scanner){.enabled = true,
+                                       .submissions = true,
+                                       .deadline_ms = 50,
+                                       .size_max = 4096,
+                                       .on_reject = SCAN_DO_REJECT,
+                                       .on_soft_reject = SCAN_DO_DEFER,
+                                       .on_greylist = SCAN_DO_TAG,
+                                       .on_add_header = SCAN_DO_QUARANTINE,
+                                       .on_rewrite_subject = SCAN_DO_REWRITE,
+                                       .on_failure = SCAN_DO_TAG};
+    p->greylist.enabled = true;
+    p->report_mailbox = STR("ok1");
+}
 
 static void silent(enum log_level level, str line) { (void)level; }
 
@@ -40,8 +92,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .xclients = anyone,
         .nxclients = how & 32 ? 1 : 0,
     };
+    static const struct relay relay = {.scan = scan};
     struct smtp_listener l = {
         .kind = how % 3, .config = &config, .house = &house.table, .role_id = "f"};
+    if (how & 128) {
+        guard(&config.policy);
+        house.table.greylist = greylist;
+        house.table.report_take = report_take;
+        l.relay = &relay;
+    }
     struct stream *s = fake_connection(str_of(data + 1, size - 1), &client);
     if (how & 64) {
         struct address loopback;

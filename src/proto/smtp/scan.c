@@ -138,7 +138,8 @@ static void put_tests(const struct scan_answer *a, struct buf *out)
         buf_add_char(out, ']');
 }
 
-static void put_fields(const struct smtp *x, const struct opinion *o, struct buf *trace)
+static void put_fields(const struct smtp *x, const struct opinion *o, str content,
+                       struct buf *trace)
 {
     const struct scan_answer *a = &o->answer;
     if (o->error != ERR_OK) {
@@ -158,7 +159,8 @@ static void put_fields(const struct smtp *x, const struct opinion *o, struct buf
     put_tests(a, trace);
     buf_add_c(trace, "\r\n");
     for (size_t i = 0; i < a->nadd; i++)
-        buf_addf(trace, "%.*s: %.*s\r\n", STR_ARG(a->add[i].name), STR_ARG(a->add[i].value));
+        if (scan_field_fits(a->add[i].name, content))
+            buf_addf(trace, "%.*s: %.*s\r\n", STR_ARG(a->add[i].name), STR_ARG(a->add[i].value));
 }
 
 static void into_spool(void *context, str bytes) { spool_add(context, bytes); }
@@ -198,8 +200,9 @@ static enum err apply(struct smtp *x, const struct opinion *o, str *content, str
         return refuse(x, o);
     for (size_t i = 0; o->doing == SCAN_DO_QUARANTINE && i < x->t.nrecipients; i++)
         x->t.recipients[i].mailbox_hint = 1;
-    put_fields(x, o, trace);
-    return change_content(x, o, content);
+    TRY(change_content(x, o, content));
+    put_fields(x, o, *content, trace);
+    return ERR_OK;
 }
 
 enum err smtp_scan(struct smtp *x, str *content, struct buf *trace)

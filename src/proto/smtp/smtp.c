@@ -229,7 +229,8 @@ static bool begin(struct smtp *x)
     if (!take_proxy_header(x))
         return false;
     if (x->listener->implicit_tls) {
-        enum err e = stream_start_tls_server(s, x->listener->tls);
+        /* With a PROXY header the beginning of TLS may have come. */
+        enum err e = stream_start_tls_server_seen(s, x->listener->tls);
         if (e != ERR_OK) {
             LOG_INFO("smtp", "TLS handshake failed cause=%s", err_name(e));
             return false;

@@ -203,6 +203,22 @@ static void fields_are_added_and_removed(void **state)
     assert_int_equal(house.size, strlen(house.content));
 }
 
+static void a_subject_stands_once(void **state)
+{
+    scanner.json =
+        ANSWER("rewrite subject", ",\"subject\":\"[X] new\",\"milter\":{\"add_headers\":{"
+                                  "\"Subject\":\"other\",\"X-A\":\"1\"}}");
+    talk(MESSAGE(CONTENT));
+    HAS(house.content, "Subject: [X] new\r\n");
+    HAS(house.trace, "X-A: 1\r\n");
+    HAS_NOT(house.trace, "Subject:");
+    scanner.json = ANSWER("add header", ",\"milter\":{\"add_headers\":{\"Subject\":\"other\"},"
+                                        "\"remove_headers\":{\"Subject\":1}}");
+    talk(MESSAGE(CONTENT));
+    HAS_NOT(house.content, "Subject:");
+    HAS(house.trace, "Subject: other\r\n");
+}
+
 static void a_failure_costs_what_is_declared(void **state)
 {
     static const enum err errors[] = {ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_EOF,       ERR_SYNTAX,
@@ -283,6 +299,7 @@ int main(void)
         cmocka_unit_test_setup(each_action_has_its_answer, setup),
         cmocka_unit_test_setup(suspicious_mail_goes_to_junk, setup),
         cmocka_unit_test_setup(fields_are_added_and_removed, setup),
+        cmocka_unit_test_setup(a_subject_stands_once, setup),
         cmocka_unit_test_setup(a_failure_costs_what_is_declared, setup),
         cmocka_unit_test_setup(one_that_hangs_is_not_waited_for, setup),
         cmocka_unit_test_setup(who_is_scanned, setup),
