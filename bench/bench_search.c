@@ -4,7 +4,6 @@
  * full scan. The texts are words of a Zipf-like distribution, 4 KB each, with the headers of real
  * mail: ids, dates and addresses that are different in every message.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,14 +15,7 @@
 #include "os/loop.h"
 #include "os/offload.h"
 
-#define MUST_OK(call)                                                                              \
-    do {                                                                                           \
-        enum err e_ = (call);                                                                      \
-        if (e_ != ERR_OK) {                                                                        \
-            fprintf(stderr, "%s: %s\n", #call, err_name(e_));                                      \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "must.h"
 
 static uint64_t state = 88172645463325252u;
 static uint32_t pick(uint32_t n)

@@ -3,7 +3,6 @@
  * fill_mailbox STORE ADDRESS COUNT: puts messages into the INBOX of an account of a store that no
  * server has open, through core, many in a commit. Small texts in threads of four, a third read.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/num.h"
@@ -15,14 +14,7 @@
 #include "os/loop.h"
 #include "os/offload.h"
 
-#define MUST_OK(call)                                                                              \
-    do {                                                                                           \
-        enum err e_ = (call);                                                                      \
-        if (e_ != ERR_OK) {                                                                        \
-            fprintf(stderr, "%s: %s\n", #call, err_name(e_));                                      \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "must.h"
 
 #define FIBERS 64
 #define WEEK_S 604800

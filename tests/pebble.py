@@ -3,20 +3,18 @@
 zone's primary; and a front before pebble that fails as it is told."""
 import base64
 import fcntl
-import http.server
 import json
 import os
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import urllib.error
 import urllib.request
 
-from posthouse import Failed, Skip, free_ports, wait_for
+from posthouse import Failed, Skip, free_ports, listens, wait_for
+from web import Handler, Https
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VERSION = "v2.4.0"  # the newest that Debian 12's Go (1.19) can build
@@ -65,15 +63,11 @@ def install():
 
 
 def await_port(port, child=None):
-    def listens():
+    def ready():
         if child and child.poll() is not None:
             raise Failed(f"{child.args[0]} ended with status {child.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return True
-        except OSError:
-            return False
-    wait_for(listens, f"a listener on {port}")
+        return listens(port)
+    wait_for(ready, f"a listener on {port}")
 
 
 class Children:
@@ -132,17 +126,17 @@ class Authority(Children):
              f"{self.dir}/ca.pem"], check=True, capture_output=True)
 
 
-class Front:
+PASSED_ON = ("Replay-Nonce", "Location", "Content-Type", "Link")
+
+
+class Front(Https):
     """Before the authority: passes everything on, until `failing` says otherwise."""
 
     def __init__(self, authority):
         self.failing, front = None, self
         trust = ssl.create_default_context(cafile=f"{authority.dir}/ca.pem")
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def log_message(self, *_):
-                pass
-
+        class PassOn(Handler):
             def do_GET(self):
                 self.pass_on(None)
 
@@ -169,31 +163,9 @@ class Front:
                     order = json.loads(data)
                     order.update(status="invalid", error={"detail": "we changed our mind"})
                     data = json.dumps(order).encode()
-                self.answer(status, head, data)
+                self.answer(status, {n: head[n] for n in PASSED_ON if head.get(n)}, data)
 
-            def answer(self, status, head, data):
-                self.send_response(status)
-                for name in ("Replay-Nonce", "Location", "Content-Type", "Link"):
-                    if head.get(name):
-                        self.send_header(name, head[name])
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(data)
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        own.load_cert_chain(f"{authority.dir}/ca.pem", f"{authority.dir}/ca.key")
-        self.server.socket = own.wrap_socket(self.server.socket, server_side=True)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(PassOn, f"{authority.dir}/ca.pem", f"{authority.dir}/ca.key")
 
 
 class Knot(Children):

@@ -7,10 +7,12 @@ import shlex
 import shutil
 import signal
 import socket
+import socketserver
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -347,6 +349,34 @@ def free_ports(n):
     for s in sockets:
         s.close()
     return ports
+
+
+def listens(port):
+    """Whether somebody accepts connections on this port of loopback."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+def serve_with(session, port=0):
+    """A server on loopback with session(handler) on a thread for each connection; the caller ends
+    it with shutdown() and server_close()."""
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            try:
+                session(self)
+            except OSError:
+                pass
+
+    class Listener(socketserver.ThreadingTCPServer):
+        allow_reuse_address = daemon_threads = True
+        request_queue_size = 128
+
+    server = Listener(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 class Newcomer:

@@ -2,10 +2,9 @@
 """Another mail server for tests: takes mail on loopback and answers as it is told."""
 import base64
 import re
-import socketserver
 import threading
 
-from posthouse import command, equal, smtp
+from posthouse import command, equal, serve_with, smtp
 
 
 class Sink:
@@ -15,22 +14,8 @@ class Sink:
     def __init__(self, answers=None, extensions=("PIPELINING", "8BITMIME"), port=0):
         self.answers, self.extensions = answers or {}, extensions
         self.lock, self.messages, self.connections, self.lines = threading.Lock(), [], 0, []
-        sink = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self):
-                try:
-                    sink.session(self)
-                except OSError:
-                    pass
-
-        class Listener(socketserver.ThreadingTCPServer):
-            allow_reuse_address = daemon_threads = True
-            request_queue_size = 128
-
-        self.server = Listener(("127.0.0.1", port), Handler)
+        self.server = serve_with(self.session, port)
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, what, usual):
         with self.lock:

@@ -54,10 +54,8 @@ static struct ipc_link *login_link(struct gate_house *g, str login) WAITS
 {
     char lower[64];
     size_t n = MIN(login.len, sizeof(lower));
-    for (size_t i = 0; i < n; i++) {
-        char c = login.data[i];
-        lower[i] = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-    }
+    for (size_t i = 0; i < n; i++)
+        lower[i] = char_lower(login.data[i]);
     return thread_link(g, str_hash_stable(str_of(lower, n)));
 }
 

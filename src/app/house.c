@@ -265,15 +265,11 @@ static enum err challenge(void *ctx, str name, struct arena *arena, str *chain_p
 {
     struct house_thread *t = container_of(ctx, struct house_thread, local);
     BUF_AUTO struct buf text = BUF_INIT(4096), chain = BUF_INIT(8192), key = BUF_INIT(8192);
-    char lower[256];
-    if (name.len > sizeof(lower))
-        return ERR_NOT_FOUND;
-    for (size_t i = 0; i < name.len; i++)
-        lower[i] =
-            name.data[i] >= 'A' && name.data[i] <= 'Z' ? (char)(name.data[i] + 32) : name.data[i];
-    name = str_of(lower, name.len);
-    TRY(acme_alpn_get(t->house->store, name, &text));
-    TRY(acme_alpn_certificate(name, buf_str(&text), &chain, &key));
+    str lower;
+    if (!arena_dup_lower(arena, name, &lower))
+        return ERR_NOMEM;
+    TRY(acme_alpn_get(t->house->store, lower, &text));
+    TRY(acme_alpn_certificate(lower, buf_str(&text), &chain, &key));
     bool kept =
         arena_dup(arena, buf_str(&chain), chain_pem) && arena_dup(arena, buf_str(&key), key_pem);
     return kept ? ERR_OK : ERR_NOMEM;

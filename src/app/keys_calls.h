@@ -14,9 +14,8 @@
 #define SIGNS_PER_S_MAX 10000  /* of one gate; a processor makes fewer handshakes */
 #define SIGNS_SLOW_MAX 256     /* RSA, under way at the same time; more are refused as busy */
 #define HASHES_WAITING_MAX 256 /* more are refused as busy */
-#define HASH_MEMORY_KIB_MAX                                                                        \
-    262144u /* of all hashes at one time; one that wants more is refused                           \
-             */
+/* Of all hashes at one time; one that wants more is refused. */
+#define HASH_MEMORY_KIB_MAX 262144u
 #define HASH_PASSES_MAX 64
 
 /* Keys at one time. A set that was replaced serves handshakes under way until it is retired. */

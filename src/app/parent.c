@@ -231,21 +231,6 @@ static enum err join_relay_pair(struct parent *p, struct child *c, uint32_t thre
     return e;
 }
 
-static void join_relay(struct parent *p, struct child *c) WAITS
-{
-    int relay_pid = p->relay.pid;
-    bool asks = c->role == ROLE_GATE || c->role == ROLE_HOUSE;
-    if (!asks || !p->relay.ready || !c->ready || c->relay_pid == relay_pid)
-        return;
-    c->relay_pid = relay_pid;
-    uint32_t pairs = c->role == ROLE_GATE ? 1 : p->server->nthreads;
-    for (uint32_t t = 0; t < pairs; t++) {
-        enum err e = join_relay_pair(p, c, t);
-        if (e != ERR_OK)
-            LOG_WARN("parent", "not joined with the relay role=%s: %s", c->name, err_text(e));
-    }
-}
-
 /* The same with keys. */
 static enum err join_keys_pair(struct parent *p, struct child *c, uint32_t thread) WAITS
 {
@@ -268,18 +253,21 @@ static enum err join_keys_pair(struct parent *p, struct child *c, uint32_t threa
     return e;
 }
 
-static void join_keys(struct parent *p, struct child *c) WAITS
+typedef enum err join_fn(struct parent *p, struct child *c, uint32_t thread) WAITS;
+
+/* A gate or all threads of the house with that process, once; joined: which one it was. */
+static void join_peer(struct parent *p, struct child *c, const struct child *peer, int *joined,
+                      join_fn *pair) WAITS
 {
-    int keys_pid = p->keys.pid;
     bool asks = c->role == ROLE_GATE || c->role == ROLE_HOUSE;
-    if (!asks || !p->keys.ready || !c->ready || c->keys_pid == keys_pid)
+    if (!asks || !peer->ready || !c->ready || *joined == peer->pid)
         return;
-    c->keys_pid = keys_pid;
+    *joined = peer->pid;
     uint32_t pairs = c->role == ROLE_GATE ? 1 : p->server->nthreads;
     for (uint32_t t = 0; t < pairs; t++) {
-        enum err e = join_keys_pair(p, c, t);
+        enum err e = pair(p, c, t);
         if (e != ERR_OK)
-            LOG_WARN("parent", "not joined with keys role=%s: %s", c->name, err_text(e));
+            LOG_WARN("parent", "not joined role=%s with=%s: %s", c->name, peer->name, err_text(e));
     }
 }
 
@@ -317,9 +305,9 @@ static enum err on_ready(void *ctx, struct ipc_ready_args *a, struct arena *aren
         join_gate(p, &p->gates[i]);
     for (struct child *o = NULL; (o = next_child(p, o));) {
         if (o == c || c == &p->relay)
-            join_relay(p, o);
+            join_peer(p, o, &p->relay, &o->relay_pid, join_relay_pair);
         if (o == c || c == &p->keys)
-            join_keys(p, o);
+            join_peer(p, o, &p->keys, &o->keys_pid, join_keys_pair);
     }
     event_signal(&p->changed);
     return ERR_OK;

@@ -60,8 +60,8 @@ enum err role_enter(enum role r, const struct server *s)
     log_set_role(row->title);
     proc_set_title(row->title);
     proc_crash_handler();
-    (void)charset_preload(); /* what has no file to open afterwards; the parent told what is missing
-                              */
+    /* It has no file to open afterwards. What is missing the parent has told. */
+    (void)charset_preload();
     struct sandbox_paths paths = {.uid = s->uid, .gid = s->gid};
     if (row->profile.files_read || row->profile.files_write)
         paths.data_dir = s->data_dir;

@@ -153,6 +153,16 @@ bool arena_dup(struct arena *a, str s, str *out)
     return true;
 }
 
+bool arena_dup_lower(struct arena *a, str s, str *out)
+{
+    if (!arena_dup(a, s, out))
+        return false;
+    char *copy = (char *)(uintptr_t)out->data;
+    for (size_t i = 0; i < out->len; i++)
+        copy[i] = char_lower(copy[i]);
+    return true;
+}
+
 str arena_fmt(struct arena *a, const char *fmt, ...)
 {
     va_list args;

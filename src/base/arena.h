@@ -33,6 +33,8 @@ void *arena_alloc_array(struct arena *a, size_t count, size_t size)
 
 /* Copies; false at the limit (then *out is empty). The copy is followed by a NUL byte. */
 bool arena_dup(struct arena *a, str s, str *out) __attribute__((warn_unused_result));
+/* The same in lower case (ASCII). */
+bool arena_dup_lower(struct arena *a, str s, str *out) __attribute__((warn_unused_result));
 /* printf into the arena; empty at the limit. */
 str arena_fmt(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

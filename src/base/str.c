@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-static inline unsigned char lower(unsigned char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; }
+static inline unsigned char lower(unsigned char c) { return (unsigned char)char_lower((char)c); }
 
 str str_c(const char *nul_terminated)
 {

@@ -27,6 +27,10 @@ typedef struct str {
 
 static inline str str_of(const void *data, size_t len) { return (str){data, len}; }
 static inline bool str_empty(str s) { return s.len == 0; }
+static inline char char_lower(char c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+} /* ASCII */
 str str_c(const char *nul_terminated); /* NULL gives the empty slice */
 
 bool str_eq(str a, str b);

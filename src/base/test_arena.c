@@ -89,6 +89,8 @@ static void copies_and_formats(void **state)
     assert_true(arena_dup(&a, STR("a\0b"), &copy));
     assert_true(str_eq(copy, STR("a\0b")));
     assert_int_equal(copy.data[3], 0);
+    assert_true(arena_dup_lower(&a, STR("@AbZ[\xc4\0"), &copy));
+    assert_true(str_eq(copy, STR("@abz[\xc4\0")));
     assert_true(arena_dup(&a, STR_NONE, &copy));
     assert_int_equal(copy.len, 0);
     assert_non_null(copy.data);

@@ -307,8 +307,8 @@ static bool page_row(void *arg, const struct store_row *row)
 static enum err page_read(struct account *a, struct page *p, str from, str to)
 {
     struct store_key after = p->last;
-    if (after.len) { /* the next possible key */
-        after.bytes[after.len++] = 0;
+    if (after.len) {
+        store_key_next(&after);
         from = key_str(&after);
     }
     buf_reset(&p->bytes);

@@ -113,7 +113,7 @@ static enum err walk_lists(struct store *s, uint64_t owner, struct acl_walk *w)
         if (!last.len || w->stop)
             return ERR_OK;
         from = last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     }
 }
 
@@ -163,7 +163,7 @@ enum err acl_all(struct account *owner, struct arena *a, const struct acl_of **o
         if (!last.len)
             break;
         from = last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     }
     *out = all.rows;
     *n = all.n;
@@ -304,7 +304,7 @@ static enum err scan_hints(struct directory *d, str prefix, struct owners *o)
         if (!last.len)
             return ERR_OK;
         from = last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     }
 }
 
@@ -425,7 +425,7 @@ enum err acl_subscriptions(struct account *a, struct arena *arena,
         if (!last.len)
             break;
         from = last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     } while (s.n < ACL_SUBSCRIPTIONS_MAX);
     *out = s.rows;
     *n = s.n;

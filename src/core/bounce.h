@@ -10,9 +10,7 @@
 #include "core/queue.h"
 #include "format/dsn.h"
 
-#define BOUNCE_FULL_MAX                                                                            \
-    262144                      /* bytes of a message that is sent back whole; beyond: its header  \
-                                 */
+#define BOUNCE_FULL_MAX 262144  /* bytes of a message sent back whole; beyond: its header */
 #define BOUNCE_HEADER_MAX 65536 /* bytes of header sent back */
 #define BOUNCE_ROWS_MAX 100     /* targets of a sender's address that hear of it */
 

@@ -67,8 +67,7 @@ enum err check_scan(struct check *c, enum space space, check_row_fn *fn, void *a
         s.n = 0;
         TRY(store_scan(c->store, &q, scan_row, &s, &last));
         from = last;
-        if (from.len < STORE_KEY_MAX)
-            from.bytes[from.len++] = 0;
+        store_key_next(&from);
     } while (s.n == STORE_PAGE_MAX);
     return ERR_OK;
 }

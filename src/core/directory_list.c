@@ -29,7 +29,7 @@ static enum err scan_space(struct directory *d, str prefix, str after, size_t li
             return ERR_LIMIT;
         for (size_t i = 0; i < after.len; i++)
             from.bytes[from.len++] = (uint8_t)after.data[i];
-        from.bytes[from.len++] = 0; /* the first key behind it */
+        store_key_next(&from);
         start = key_str(&from);
     }
     struct store_scan scan = {.partition = STORE_PARTITION_DIRECTORY,

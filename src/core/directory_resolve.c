@@ -18,32 +18,14 @@
 
 #define ROLE_LOOK_MAX 1000 /* accounts that are looked at for one that is active */
 
-static str ascii_lower(struct arena *a, str s, enum err *e)
-{
-    str out;
-    if (!arena_dup(a, s, &out)) {
-        *e = ERR_LIMIT;
-        return STR_NONE;
-    }
-    char *p = (char *)out.data; /* our own copy */
-    for (size_t i = 0; i < out.len; i++)
-        if (p[i] >= 'A' && p[i] <= 'Z')
-            p[i] = (char)(p[i] + 32);
-    *e = ERR_OK;
-    return out;
-}
-
 enum err directory_normalise_domain(str domain, struct arena *a, str *out)
 {
-    enum err e;
     if (str_ends(domain, STR(".")))
         domain.len--;
     if (domain.len == 0 || domain.len > DIR_DOMAIN_MAX || !addr_domain_valid(domain))
         return ERR_SYNTAX;
-    if (utf8_is_ascii(domain)) {
-        *out = ascii_lower(a, domain, &e);
-        return e;
-    }
+    if (utf8_is_ascii(domain))
+        return arena_dup_lower(a, domain, out) ? ERR_OK : ERR_LIMIT;
     str terminated;
     char *label = NULL;
     if (!arena_dup(a, domain, &terminated))
@@ -59,13 +41,10 @@ enum err directory_normalise_domain(str domain, struct arena *a, str *out)
 
 static enum err normalise_local(str local, struct arena *a, str *out)
 {
-    enum err e;
     if (local.len == 0 || local.len > DIR_LOCAL_MAX)
         return ERR_SYNTAX;
-    if (utf8_is_ascii(local)) {
-        *out = ascii_lower(a, local, &e);
-        return e;
-    }
+    if (utf8_is_ascii(local))
+        return arena_dup_lower(a, local, out) ? ERR_OK : ERR_LIMIT;
     uint8_t *folded = NULL;
     utf8proc_ssize_t n =
         utf8proc_map((const uint8_t *)local.data, (utf8proc_ssize_t)local.len, &folded,

@@ -37,18 +37,6 @@ static bool is_lower(str s)
     return true;
 }
 
-static enum err lower(str name, struct arena *a, str *out)
-{
-    char *copy = arena_alloc(a, name.len + 1);
-    if (!copy)
-        return ERR_NOMEM;
-    for (size_t i = 0; i < name.len; i++)
-        copy[i] =
-            name.data[i] >= 'A' && name.data[i] <= 'Z' ? (char)(name.data[i] | 32) : name.data[i];
-    *out = str_of(copy, name.len);
-    return ERR_OK;
-}
-
 enum err dns_name_of(str name, struct arena *a, str *out)
 {
     *out = STR_NONE;
@@ -61,7 +49,7 @@ enum err dns_name_of(str name, struct arena *a, str *out)
     if (!is_query_name(name) || name.data[0] == '[')
         return ERR_SYNTAX;
     *out = name;
-    return is_lower(name) ? ERR_OK : lower(name, a, out);
+    return is_lower(name) || arena_dup_lower(a, name, out) ? ERR_OK : ERR_NOMEM;
 }
 
 size_t dns_name_labels(str name)

@@ -18,11 +18,8 @@ enum err dns_push_key(str file, struct arena *a, struct dns_push *out)
         name.len--;
     TRY(code_base64_decode(&bytes, secret));
     if (bytes.len < 16 || name.len > 255 || !arena_dup(a, buf_str(&bytes), &out->secret) ||
-        !arena_dup(a, name, &out->key_name))
+        !arena_dup_lower(a, name, &out->key_name)) /* canonical, RFC 8945 4.3.3 */
         return ERR_SYNTAX;
-    char *lower = (char *)(uintptr_t)out->key_name.data;
-    for (size_t i = 0; i < name.len; i++) /* canonical, RFC 8945 4.3.3 */
-        lower[i] = lower[i] >= 'A' && lower[i] <= 'Z' ? (char)(lower[i] + 32) : lower[i];
     explicit_bzero(bytes.data, bytes.len);
     return ERR_OK;
 }

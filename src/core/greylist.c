@@ -286,14 +286,8 @@ static bool question_row(const struct greylist_policy *p, const struct greylist_
     network_of(&q->source, out);
     if (directory_normalise(q->recipient, a, &recipient) != ERR_OK)
         recipient = q->recipient;
-    if (!arena_dup(a, str_head(sender, GREYLIST_TEXT_MAX), &out->sender) ||
-        !arena_dup(a, str_head(recipient, GREYLIST_TEXT_MAX), &out->recipient))
-        return false;
-    char *lower = (char *)(uintptr_t)out->sender.data; /* the arena's copy */
-    for (size_t i = 0; i < out->sender.len; i++)
-        if (lower[i] >= 'A' && lower[i] <= 'Z')
-            lower[i] = (char)(lower[i] + 32);
-    return true;
+    return arena_dup_lower(a, str_head(sender, GREYLIST_TEXT_MAX), &out->sender) &&
+           arena_dup(a, str_head(recipient, GREYLIST_TEXT_MAX), &out->recipient);
 }
 
 enum err greylist_ask(struct store *s, const struct greylist_policy *p,

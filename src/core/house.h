@@ -109,9 +109,9 @@ struct session_handoff {
     bool tls;
     str tls_version;
     str unread; /* bytes the gate had read already */
-    str greeting; /* what the house writes first ("+OK …", "a1 OK …"), so that nothing overtakes it
-                   */
-    int fd;       /* taken, also on error */
+    /* What the house writes first ("+OK …", "a1 OK …"), so that nothing overtakes it. */
+    str greeting;
+    int fd; /* taken, also on error */
 };
 
 struct house {

@@ -36,13 +36,7 @@ enum err metadata_name(str name, struct arena *a, enum metadata_scope *scope, st
         return ERR_INVALID;
     if (name.len > METADATA_NAME_MAX)
         return ERR_LIMIT;
-    if (!arena_dup(a, name, out))
-        return ERR_NOMEM;
-    char *at = (char *)out->data; /* our own copy */
-    for (size_t i = 0; i < out->len; i++)
-        if (at[i] >= 'A' && at[i] <= 'Z')
-            at[i] = (char)(at[i] + 32);
-    return ERR_OK;
+    return arena_dup_lower(a, name, out) ? ERR_OK : ERR_NOMEM;
 }
 
 /* ---- rows ---- */

@@ -83,7 +83,7 @@ enum err report_build_read(struct report_sending *g)
         w.page = 0;
         TRY(store_scan(g->store, &q, on_seen, &w, &last));
         from = last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     } while (w.page == STORE_PAGE_MAX);
     for (size_t i = 0; i < g->nrows && !w.failed; i++)
         TRY(count_of(g, &w.keys[i], &g->rows[i].count));

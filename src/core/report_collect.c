@@ -176,7 +176,7 @@ static enum err load_kind(struct report_collector *c, enum report_kind kind, uin
         before = c->rows;
         TRY(store_scan(c->store, &q, on_row, c, &last));
         from = last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     } while (c->rows - before == STORE_PAGE_MAX);
     return ERR_OK;
 }

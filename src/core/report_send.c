@@ -65,7 +65,7 @@ static enum err put_state(struct report_sending *g) WAITS
         enum space s = i ? SPACE_REPORT_COUNT : SPACE_REPORT_SEEN;
         from[i] = report_key_seen(s, k->kind, k->day, k->domain, zero);
         to[i] = report_key_seen(s, k->kind, k->day, k->domain, report_overflow);
-        to[i].bytes[to[i].len++] = 0; /* the row of what had no room too */
+        store_key_next(&to[i]); /* the row of what had no room too */
         ops[n++] = (struct store_op){
             .kind = STORE_DELETE_RANGE, .key = key_str(&from[i]), .value = key_str(&to[i])};
     }
@@ -440,7 +440,7 @@ enum err report_days(struct store *s, enum space space, uint32_t before, report_
         e = page_of(s, space, &from, p);
         if (e == ERR_OK && p->n > 0) {
             from = p->keys[p->n - 1];
-            from.bytes[from.len++] = 0;
+            store_key_next(&from);
             enum err given = give_page(s, space, before, p, fn, arg);
             first = first == ERR_OK ? given : first;
         }

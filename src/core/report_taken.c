@@ -248,7 +248,7 @@ static enum err list(struct store *s, struct store_key from, struct store_key to
         l->more = true;
         TRY(store_scan(s, &q, fn, l, &l->last));
         from = l->last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     } while (l->more && l->n == STORE_PAGE_MAX);
     return ERR_OK;
 }
@@ -344,7 +344,7 @@ static enum err prune_taken(struct store *s, struct pruning *p) WAITS
         TRY(prune_commit(s, p));
         arena_reset(&p->arena);
         from = last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     } while (full);
     return ERR_OK;
 }

@@ -39,8 +39,8 @@ struct send_override {
 struct send_refusal {
     enum send_limit which;
     uint32_t max;
-    uint64_t
-        wait_s; /* until it goes on; 0: never, one message has more recipients than the limit */
+    /* Until it goes on. 0: never, one message has more recipients than the limit. */
+    uint64_t wait_s;
 };
 struct send_status {
     uint32_t used[SEND_LIMITS];

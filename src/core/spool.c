@@ -75,6 +75,20 @@ enum err spool_finish(struct spool *s, str *content)
     return ERR_OK;
 }
 
+enum err spool_replace(struct spool *s, struct spool *changed, str *content)
+{
+    str whole;
+    enum err e = spool_finish(changed, &whole);
+    if (e != ERR_OK) {
+        spool_free(changed);
+        return e;
+    }
+    spool_free(s);
+    *s = *changed;
+    *content = whole;
+    return ERR_OK;
+}
+
 enum err spool_to_file(struct spool *s)
 {
     if (s->fd >= 0)

@@ -24,6 +24,9 @@ struct spool {
 
 void spool_init(struct spool *s, uint64_t max);
 void spool_free(struct spool *s); /* also closes fd */
+/* Finishes `changed` and puts it in the place of s; on error s and *content are as before.
+ * `changed` is used up either way. */
+enum err spool_replace(struct spool *s, struct spool *changed, str *content) MUST;
 /* Sticky: after an error adds vanish. ERR_TOO_LARGE, ERR_NOSPACE, ERR_NOMEM. */
 void spool_add(struct spool *s, str bytes);
 /* Seals s->fd, if there is one. *content lives until spool_free. */

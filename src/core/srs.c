@@ -15,8 +15,7 @@ static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
 static void add_lower(struct buf *out, str s)
 {
     for (size_t i = 0; i < s.len; i++)
-        buf_add_char(out,
-                     s.data[i] >= 'A' && s.data[i] <= 'Z' ? (char)(s.data[i] + 32) : s.data[i]);
+        buf_add_char(out, char_lower(s.data[i]));
 }
 
 /* Case is lost on the way through many hosts, so it does not count. */
@@ -90,8 +89,7 @@ bool srs_is(str address)
 
 static bool digit_of(char c, uint64_t *out)
 {
-    if (c >= 'A' && c <= 'Z')
-        c = (char)(c + 32);
+    c = char_lower(c);
     size_t at = c ? str_find_char(STR("abcdefghijklmnopqrstuvwxyz234567"), c) : STR_NPOS;
     *out = at;
     return at != STR_NPOS;

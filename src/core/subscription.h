@@ -10,9 +10,8 @@
 
 #include "core/account.h"
 
-#define SUBSCRIPTIONS_KEPT_MAX                                                                     \
-    500 /* of one account; later ones are forgotten with their mailbox                             \
-         */
+/* Of one account; later ones are forgotten with their mailbox. */
+#define SUBSCRIPTIONS_KEPT_MAX 500
 
 /* The names, in order of path; they and the array live in the arena. */
 enum err subscription_kept(struct account *a, struct arena *arena, const str **names,

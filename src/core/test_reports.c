@@ -115,7 +115,7 @@ static struct seen seen(void)
         last.len = 0;
         OK(store_scan(w.store, &q, see, &s, &last));
         from = last;
-        from.bytes[from.len++] = 0;
+        store_key_next(&from);
     } while (last.len > 0);
     (void)before;
     return s;

@@ -184,8 +184,7 @@ enum err transport_each(struct directory *d, transport_row_fn *fn, void *arg)
                                .to = key_str(&to),
                                .limit = STORE_PAGE_MAX};
         TRY(store_scan(d->store, &q, each_row, &w, &from));
-        if (from.len < STORE_KEY_MAX)
-            from.bytes[from.len++] = 0; /* the next key there can be */
+        store_key_next(&from);
     } while (w.rows == STORE_PAGE_MAX && !w.ended);
     return ERR_OK;
 }

@@ -131,7 +131,7 @@ static bool lower(struct arena *a, str *s)
     if (!to)
         return false;
     for (i = 0; i < s->len; i++)
-        to[i] = s->data[i] >= 'A' && s->data[i] <= 'Z' ? s->data[i] + 32 : s->data[i];
+        to[i] = char_lower(s->data[i]);
     s->data = to;
     return true;
 }

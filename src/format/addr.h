@@ -16,8 +16,7 @@
 /* One mail address. The null address <> has both empty. */
 struct addr {
     str local;  /* no quotes, no escapes; case kept */
-    str domain; /* ASCII lower case, U-labels as written; a literal with its brackets: "[192.0.2.1]"
-                 */
+    str domain; /* ASCII lower case, U-labels as written; a literal: "[192.0.2.1]" */
 };
 
 enum { ADDR_DOMAIN_OPTIONAL = 1 }; /* "postmaster" and "user" are addresses too */

@@ -186,9 +186,7 @@ static str name_squeeze(str name, char *to)
 {
     size_t len = 0;
     for (size_t i = 0; i < name.len && len < NAME_MAX_CHARS; i++) {
-        char c = name.data[i];
-        if (c >= 'A' && c <= 'Z')
-            c += 32;
+        char c = char_lower(name.data[i]);
         if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
             to[len++] = c;
     }

@@ -120,8 +120,7 @@ static void field_relaxed(str field, dkim_sink_fn *sink, void *context)
     for (size_t i = 0; i < name.len;) {
         size_t n = 0;
         for (; i < name.len && n < sizeof(lower); i++)
-            lower[n++] =
-                name.data[i] >= 'A' && name.data[i] <= 'Z' ? name.data[i] | 32 : name.data[i];
+            lower[n++] = char_lower(name.data[i]);
         sink(context, str_of(lower, n));
     }
     sink(context, STR(":"));

@@ -61,8 +61,7 @@ typedef void dkim_sink_fn(void *context, str bytes);
 struct dkim_body {
     enum dkim_canon canon;
     uint64_t limit; /* l=: bytes of canonical body that are given out */
-    uint64_t
-        total; /* bytes of canonical body so far; with l=, total < length at the end is a fault */
+    uint64_t total; /* the same so far; with l=, total < length at the end is a fault */
     dkim_sink_fn *sink;
     void *context;
     uint64_t crlfs; /* private: line ends held back */

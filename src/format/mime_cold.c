@@ -277,7 +277,7 @@ static void add_lower(struct buf *out, str s)
 {
     s = str_head(s, TYPE_SHOWN_MAX);
     for (size_t i = 0; i < s.len; i++)
-        buf_add_char(out, s.data[i] >= 'A' && s.data[i] <= 'Z' ? s.data[i] + 32 : s.data[i]);
+        buf_add_char(out, char_lower(s.data[i]));
 }
 
 static enum err encode_parts(const struct mime *m, struct buf *out)

@@ -243,6 +243,18 @@ static bool see(void *arg, const struct store_row *row)
     return ++s->n != s->stop;
 }
 
+static void keys_have_a_next_one(void **state)
+{
+    struct store_key k = {.bytes = "ab", .len = 2};
+    store_key_next(&k);
+    assert_true(str_eq(key_str(&k), STR("ab\0")));
+    struct store_key longest = {.len = STORE_KEY_MAX};
+    for (size_t i = 0; i < STORE_KEY_MAX; i++)
+        longest.bytes[i] = i < 3 ? 7 : 0xff;
+    store_key_next(&longest);
+    assert_true(str_eq(key_str(&longest), STR("\7\7\10")));
+}
+
 static void scans(void **state)
 {
     for (int i = 0; i < 20; i++) {
@@ -260,7 +272,7 @@ static void scans(void **state)
     assert_string_equal(seen.keys[0], "k05");
     assert_true(seen.values);
     assert_true(str_eq(str_of(last.bytes, last.len), STR("k11")));
-    last.bytes[last.len++] = 0; /* the next page begins right behind */
+    store_key_next(&last);
     q.from = str_of(last.bytes, last.len);
     struct store_key end;
     assert_int_equal(store_scan(S, &q, see, &seen, &end), ERR_OK);
@@ -633,6 +645,7 @@ int conformance_run(const char *engine)
         ROW(tokens_apply_once),
         ROW(stale_owner_is_fenced),
         ROW(counters),
+        ROW(keys_have_a_next_one),
         ROW(scans),
         ROW(ranges_are_deleted),
         ROW(limits),

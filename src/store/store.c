@@ -24,6 +24,17 @@ struct blob_id blob_id_new(void)
 
 bool blob_id_is_none(const struct blob_id *id) { return blob_id_eq(id, &BLOB_NONE); }
 
+void store_key_next(struct store_key *k)
+{
+    if (k->len < STORE_KEY_MAX) {
+        k->bytes[k->len++] = 0;
+        return;
+    }
+    while (k->len > 1 && k->bytes[k->len - 1] == 0xff)
+        k->len--;
+    k->bytes[k->len - 1]++; /* no space is numbered 255 */
+}
+
 /* ---- Watches ---- */
 
 struct watch_list {

@@ -59,6 +59,8 @@ struct store_key {
     uint8_t len;
 };
 static inline str key_str(const struct store_key *k) { return str_of(k->bytes, k->len); }
+/* Becomes the first key that can stand behind it: where the next page begins. */
+void store_key_next(struct store_key *k);
 
 enum store_op_kind {
     STORE_PUT,          /* key, value */

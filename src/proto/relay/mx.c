@@ -26,8 +26,7 @@ bool mx_domain_ascii(str domain, struct arena *arena, str *out)
             char *c = (char *)(uintptr_t)&copy.data[i];
             if ((uint8_t)*c >= 0x80)
                 return false;
-            if (*c >= 'A' && *c <= 'Z')
-                *c = (char)(*c + 32);
+            *c = char_lower(*c);
         }
         return copy.len <= DNS_NAME_MAX;
     }

@@ -18,7 +18,7 @@ struct report_tls_note notes_of_dane(const struct dane *d, struct arena *arena);
 struct report_tls_note notes_of_none(void);
 /* RFC 8460 4.3: of a handshake that ended so. */
 str notes_failure(const struct stream *s, enum err e);
-/* of an MTA-STS policy that could not be had. */
+/* Of an MTA-STS policy that could not be had. */
 str notes_sts_failure(enum err e);
 /* Adds one session; at most RELAY_NOTES_MAX of an attempt. */
 void notes_add(struct relay_report *report, struct arena *arena, const struct report_tls_note *n);

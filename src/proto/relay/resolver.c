@@ -49,8 +49,6 @@ struct resolver {
 
 static bool name_byte_ok(uint8_t c) { return c > ' ' && c < 0x7f && c != '.' && c != '\\'; }
 
-static char lower(uint8_t c) { return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c); }
-
 enum err resolver_name_parse(str bytes, struct arena *arena, size_t *used, str *out)
 {
     char text[DNS_NAME_MAX + 1];
@@ -68,7 +66,7 @@ enum err resolver_name_parse(str bytes, struct arena *arena, size_t *used, str *
             uint8_t c = (uint8_t)bytes.data[at + i];
             if (!name_byte_ok(c))
                 return ERR_SYNTAX;
-            text[n++] = lower(c);
+            text[n++] = char_lower((char)c);
         }
         at += label;
     }
@@ -168,7 +166,7 @@ static str name_text(const char *name, struct arena *arena)
     if (!arena_dup(arena, s, &out))
         return STR_NONE;
     for (size_t i = 0; i < out.len; i++)
-        ((char *)(uintptr_t)out.data)[i] = lower((uint8_t)out.data[i]);
+        ((char *)(uintptr_t)out.data)[i] = char_lower(out.data[i]);
     return out;
 }
 
@@ -234,7 +232,7 @@ static enum err name_prepare(str name, char out[DNS_NAME_MAX + 2])
         if (dot ? label == 0 : !name_byte_ok((uint8_t)name.data[i]) || label == LABEL_MAX)
             return ERR_SYNTAX;
         label = dot ? 0 : label + 1;
-        out[i] = lower((uint8_t)name.data[i]);
+        out[i] = char_lower(name.data[i]);
     }
     if (name.len > 0 && label == 0)
         return ERR_SYNTAX;

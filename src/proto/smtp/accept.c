@@ -244,51 +244,50 @@ static enum err fit_lines(struct smtp *x, str *content)
             fitted.err = ERR_NOMEM;
         buf_reset(&piece);
     }
-    str whole;
-    enum err e = spool_finish(&fitted, &whole);
-    if (e != ERR_OK) {
-        spool_free(&fitted);
-        return e == ERR_TOO_LARGE ? ERR_OK : e; /* it had room as it was */
-    }
-    spool_free(&x->t.spool);
-    x->t.spool = fitted;
-    *content = whole;
-    return ERR_OK;
+    enum err e = spool_replace(&x->t.spool, &fitted, content);
+    return e == ERR_TOO_LARGE ? ERR_OK : e; /* it had room as it was */
 }
 
-static enum err hand_over(struct smtp *x, enum err *results)
+/* Everything that may refuse the message, in this order, and the fields that stand above it. What
+ * alters the content comes before whoever looks at the altered one. */
+static enum err examine(struct smtp *x, str *content, struct buf *trace) WAITS
 {
     struct head head;
-    struct envelope e;
-    str content, sender;
-    BUF_AUTO struct buf trace = BUF_INIT(TRACE_MAX), mime = BUF_INIT(MIME_COLD_MAX);
-    BUF_AUTO struct buf from = BUF_INIT(1024);
+    int64_t now = clock_wall_s();
     smtp_content_end(x);
-    TRY(spool_finish(&x->t.spool, &content));
-    TRY(fit_lines(x, &content));
-    head_read(content, &head);
+    TRY(spool_finish(&x->t.spool, content));
+    TRY(fit_lines(x, content));
+    head_read(*content, &head);
     if (head.received > SMTP_RECEIVED_MAX)
         return ERR_LOOP;
     TRY(from_check(x, &head));
-    TRY(smtp_judge(x, &trace)); /* our results stand above our Received (RFC 8601 5) */
-    TRY(smtp_scan(x, &content, &trace));
+    TRY(smtp_judge(x, trace)); /* our results stand above our Received (RFC 8601 5) */
+    TRY(smtp_scan(x, content, trace));
+    trace_received(x, now, trace);
+    trace_missing(x, &head, now, trace);
+    return buf_ok(trace) ? ERR_OK : ERR_LIMIT;
+}
+
+static enum err hand_over(struct smtp *x, enum err *results) WAITS
+{
+    str content;
+    struct envelope e;
+    struct deliver_result r = {.recipients = results};
+    BUF_AUTO struct buf trace = BUF_INIT(TRACE_MAX), mime = BUF_INIT(MIME_COLD_MAX);
+    BUF_AUTO struct buf sender = BUF_INIT(1024);
+    TRY(examine(x, &content, &trace));
     smtp_report(x, content);
-    int64_t now = clock_wall_s();
-    trace_received(x, now, &trace);
-    trace_missing(x, &head, now, &trace);
-    if (!buf_ok(&trace))
-        return ERR_LIMIT;
     TRY(structure(content, &mime));
-    addr_render(&from, &x->t.mail.from.addr);
-    sender = buf_str(&from);
+    addr_render(&sender, &x->t.mail.from.addr);
     envelope_fill(x, &e);
-    e.sender = sender;
+    e.sender = buf_str(&sender);
     e.content = e.fd < 0 ? content : STR_NONE;
     e.trace = buf_str(&trace);
     e.mime = buf_str(&mime);
-    struct deliver_result r = {.recipients = results};
     TRY(x->house->deliver(x->house->ctx, x->t.home, &e, &r));
     say_more(x, results, str_c(r.text));
+    if (err_class(fold(results, x->t.nrecipients)) != ERR_CLASS_TEMP)
+        smtp_observed(x); /* what comes again is counted then */
     return ERR_OK;
 }
 

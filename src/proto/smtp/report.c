@@ -97,9 +97,14 @@ static bool read_report(struct smtp *x, str content) WAITS
 
 void smtp_report(struct smtp *x, str content)
 {
-    bool report = read_report(x, content);
     /* No report about reports: two hosts would tell each other for ever. */
-    if (!report && !str_empty(x->t.observation))
+    if (read_report(x, content))
+        x->t.observation = STR_NONE;
+}
+
+void smtp_observed(struct smtp *x)
+{
+    if (!str_empty(x->t.observation))
         x->house->observe(x->house->ctx, x->t.observation);
     x->t.observation = STR_NONE;
 }

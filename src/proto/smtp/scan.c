@@ -182,14 +182,7 @@ static enum err change_content(struct smtp *x, const struct opinion *o, str *con
         spool_free(&changed);
         return ERR_OK;
     }
-    enum err e = spool_finish(&changed, content);
-    if (e != ERR_OK) {
-        spool_free(&changed);
-        return e;
-    }
-    spool_free(&x->t.spool);
-    x->t.spool = changed;
-    return ERR_OK;
+    return spool_replace(&x->t.spool, &changed, content);
 }
 
 /* ---- the whole ---- */

@@ -38,8 +38,8 @@ struct smtp_transaction {
     struct mail_auth *auth; /* judges the message while it arrives; or NULL */
     struct authres_filter filter;
     bool filtering;
-    str observation; /* of the judge, for a report; told when the message is known not to be one */
-    str author;      /* domain of From, as judged; empty: unknown */
+    str observation;      /* of the judge, for a report; empty: nothing to count */
+    str author;           /* domain of From, as judged; empty: unknown */
     bool author_verified; /* DMARC passed */
     int refusal_code;     /* set: this is answered instead of the error's own text */
     const char *refusal_status;
@@ -120,10 +120,12 @@ void smtp_judge_free(struct smtp *x) WAITS;
 enum err smtp_scan(struct smtp *x, str *content, struct buf *trace) WAITS MUST;
 
 /* report.c: what is judged is noted for reports to others, and reports of others are read. */
-/* v: NULL or a verdict with `seen`; refused: the message is. Fills in the observation. */
+/* refused: the message is, and this is counted at once; else the observation waits. */
 void smtp_observe(struct smtp *x, const struct mail_auth_verdict *v, bool refused);
-/* Reads a report of others, if the message is one, and tells the house what there is to count. A
- * report that cannot be read is mail like any other. */
+/* Reads a report of others, if the message is one: then it is not observed. A report that cannot be
+ * read is mail like any other. */
 void smtp_report(struct smtp *x, str content) WAITS;
+/* The message has come to its end here: what was observed is counted. */
+void smtp_observed(struct smtp *x);
 
 #endif

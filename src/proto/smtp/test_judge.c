@@ -48,6 +48,12 @@ static enum err house_greylist(void *ctx, const struct greylist_question *q, uin
     return grey.error;
 }
 
+static unsigned observed;
+
+static void house_observe(void *ctx, str note) { observed++; }
+
+static enum err delivery;
+
 static enum err house_deliver(void *ctx, uint32_t home, const struct envelope *e,
                               struct deliver_result *out)
 {
@@ -58,7 +64,7 @@ static enum err house_deliver(void *ctx, uint32_t home, const struct envelope *e
     memcpy(got.content, e->content.data, n);
     got.content[n] = 0;
     for (size_t i = 0; i < e->nrecipients; i++) {
-        out->recipients[i] = ERR_OK;
+        out->recipients[i] = delivery;
         if (i < ARRAY_LEN(got.hints))
             got.hints[i] = e->recipients[i].mailbox_hint;
     }
@@ -82,8 +88,10 @@ static enum err never_answers(void *ctx, str name, enum dns_type type, struct ar
 
 static void serve(struct talk *t, struct stream *s)
 {
-    struct house house = {
-        .recipient_check = house_recipient, .deliver = house_deliver, .greylist = house_greylist};
+    struct house house = {.recipient_check = house_recipient,
+                          .deliver = house_deliver,
+                          .greylist = house_greylist,
+                          .observe = house_observe};
     struct smtp_config config = {
         .hostname = STR("mx.here.test"),
         .size_max = 1 << 20,
@@ -378,6 +386,25 @@ static void strangers_are_greylisted(void **state)
     assert_int_equal(greylisted(&t, 60, ERR_OK), 0);
 }
 
+static void what_comes_again_is_counted_once(void **state)
+{
+    const char *zone = "_dmarc.author.test TXT v=DMARC1; p=none; rua=mailto:d@author.test\n";
+    static const struct {
+        enum err delivery;
+        unsigned counted;
+    } rows[] = {{ERR_OK, 1}, {ERR_UNAVAILABLE, 0}, {ERR_QUOTA, 0}, {ERR_NO_USER, 1}};
+    struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
+    t.policy.observe = true;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        observed = 0;
+        delivery = rows[i].delivery;
+        run(&t);
+        assert_int_equal(got.deliveries, 1);
+        assert_int_equal(observed, rows[i].counted);
+    }
+    delivery = ERR_OK;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +416,7 @@ int main(void)
         cmocka_unit_test(listed_sources),
         cmocka_unit_test(lists_weigh_and_say_why),
         cmocka_unit_test(strangers_are_greylisted),
+        cmocka_unit_test(what_comes_again_is_counted_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
