@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import warnings
 
-from posthouse import Newcomer, equal, free_ports, wait_for
+from posthouse import Newcomer, equal, free_ports, listens, wait_for
 
 warnings.simplefilter("ignore", DeprecationWarning)  # TLS 1.0 and 1.1 are meant
 KINDS = {"ecdsa": "ec -pkeyopt ec_paramgen_curve:P-256", "rsa": "rsa:2048"}
@@ -22,14 +22,8 @@ class Service:
         self.me.do("posthouse init example.org --config c.conf --data data")
         self.settings(certificates)
         self.process = self.me.start("posthouse serve --config c.conf")
-        wait_for(lambda: self.process.poll() is not None or self._answers(), "the server")
-
-    def _answers(self):
-        try:
-            socket.create_connection(("127.0.0.1", self.plain), 1).close()
-            return True
-        except OSError:
-            return False
+        wait_for(lambda: self.process.poll() is not None or listens(self.plain),
+                 "the server")
 
     def make(self, name, kind, host, serial):
         self.me.do(f"openssl req -x509 -newkey {KINDS[kind]} -nodes -days 30 -subj /CN={host} "

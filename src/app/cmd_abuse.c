@@ -26,7 +26,7 @@ struct grey_filter {
 
 static enum err take_filter(struct command_run *r, struct grey_filter *f)
 {
-    const str *state = command_option(r, "state"), *limit = command_option(r, "limit");
+    const str *state = command_option(r, "state");
     *f = (struct grey_filter){.run = r,
                               .policy = house_greylist_policy(r->admin->config),
                               .now_s = clock_wall_s(),
@@ -34,8 +34,7 @@ static enum err take_filter(struct command_run *r, struct grey_filter *f)
                               .sender = command_option(r, "sender"),
                               .recipient = command_option(r, "recipient"),
                               .left = LIST_MAX};
-    if (limit && !num_parse_u64(*limit, LIST_MAX, &f->left))
-        return command_fail(r, ERR_INVALID, "--limit is a number up to %d.", LIST_MAX);
+    TRY(command_count_option(r, "limit", LIST_MAX, &f->left));
     for (size_t i = GREY_WAITING; state && i < ARRAY_LEN(grey_states); i++)
         if (str_eq(*state, str_c(grey_states[i])))
             f->state = (enum grey_state)i;
@@ -191,13 +190,7 @@ enum err account_limit(struct command_run *r)
     struct account_entry e;
     struct send_status s;
     bool changed = false;
-    str normal;
-    enum err found = directory_normalise(r->args[0], &r->arena, &normal);
-    if (found == ERR_OK)
-        found = directory_account_find(r->admin->directory, normal, &r->arena, &e);
-    if (found != ERR_OK && err_class(found) == ERR_CLASS_PERM)
-        return command_fail(r, found, "There is no account %.*s.", STR_ARG(r->args[0]));
-    TRY(found);
+    TRY(command_account_find(r, r->args[0], &e));
     TRY(read_status(r, e.id, &s));
     TRY(take_limits(r, &s.own, &changed));
     if (changed)

@@ -27,7 +27,7 @@ static enum err failed(struct command_run *r, enum err e, str address)
     }
 }
 
-static enum err find(struct command_run *r, str address, struct account_entry *out)
+enum err command_account_find(struct command_run *r, str address, struct account_entry *out)
 {
     str normal;
     enum err e = directory_normalise(address, &r->arena, &normal);
@@ -98,7 +98,7 @@ static enum err show_usage(struct command_run *r, uint64_t id)
 enum err account_show(struct command_run *r)
 {
     struct account_entry e;
-    TRY(find(r, r->args[0], &e));
+    TRY(command_account_find(r, r->args[0], &e));
     show(&r->report, &e);
     TRY(show_usage(r, e.id));
     return command_send_status(r, e.id);
@@ -193,7 +193,7 @@ enum err account_password(struct command_run *r)
     struct credential secret = {.protocols = PROTOCOL_ALL};
     bool made;
     uint32_t id;
-    TRY(find(r, r->args[0], &e));
+    TRY(command_account_find(r, r->args[0], &e));
     TRY(set_password(r, e.id, &secret, &made, &id));
     report_str(&r->report, "address", e.address);
     show_password(r, made);
@@ -214,7 +214,7 @@ static enum err set(struct command_run *r, struct account_entry *e)
 enum err account_quota_set(struct command_run *r)
 {
     struct account_entry e;
-    TRY(find(r, r->args[0], &e));
+    TRY(command_account_find(r, r->args[0], &e));
     TRY(command_quota_options(r, &e.quota_bytes, &e.quota_messages));
     TRY(set(r, &e));
     show(&r->report, &e);
@@ -224,7 +224,7 @@ enum err account_quota_set(struct command_run *r)
 enum err account_disable(struct command_run *r)
 {
     struct account_entry e;
-    TRY(find(r, r->args[0], &e));
+    TRY(command_account_find(r, r->args[0], &e));
     e.state = ACCOUNT_DISABLED;
     TRY(set(r, &e));
     report_say(&r->report, "Disabled the account %.*s.", STR_ARG(e.address));
@@ -234,7 +234,7 @@ enum err account_disable(struct command_run *r)
 enum err account_enable(struct command_run *r)
 {
     struct account_entry e;
-    TRY(find(r, r->args[0], &e));
+    TRY(command_account_find(r, r->args[0], &e));
     e.state = ACCOUNT_ACTIVE;
     TRY(set(r, &e));
     report_say(&r->report, "Enabled the account %.*s.", STR_ARG(e.address));
@@ -244,7 +244,7 @@ enum err account_enable(struct command_run *r)
 enum err account_admin(struct command_run *r)
 {
     struct account_entry e;
-    TRY(find(r, r->args[0], &e));
+    TRY(command_account_find(r, r->args[0], &e));
     e.admin = !command_option(r, "off");
     TRY(set(r, &e));
     report_bool(&r->report, "admin", e.admin);
@@ -301,7 +301,7 @@ enum err command_remove_mail(struct command_run *r, uint64_t account)
 enum err account_remove(struct command_run *r)
 {
     struct account_entry e;
-    TRY(find(r, r->args[0], &e));
+    TRY(command_account_find(r, r->args[0], &e));
     enum err failure = directory_account_remove(r->admin->directory, e.id);
     if (failure == ERR_OK)
         failure = command_remove_mail(r, e.id);
@@ -422,7 +422,7 @@ enum err account_app_password(struct command_run *r)
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
         if (!str_eq(r->args[0], str_c(verbs[i].verb)))
             continue;
-        TRY(find(r, r->args[1], &e));
+        TRY(command_account_find(r, r->args[1], &e));
         return verbs[i].run(r, &e);
     }
     return command_fail(r, ERR_INVALID, "After app-password comes add, list or remove.");
@@ -469,6 +469,6 @@ enum err account_send_as(struct command_run *r)
     bool list = str_eq(r->args[0], STR("list")), add = str_eq(r->args[0], STR("add"));
     if (!list && !add && !str_eq(r->args[0], STR("remove")))
         return command_fail(r, ERR_INVALID, "After send-as comes add, list or remove.");
-    TRY(find(r, r->args[1], &e));
+    TRY(command_account_find(r, r->args[1], &e));
     return list ? send_as_list(r, &e) : send_as_set(r, &e, add);
 }

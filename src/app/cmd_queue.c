@@ -73,7 +73,7 @@ static bool list_one(void *arg, const struct queue_message *m,
 static enum err take_filter(struct command_run *r, struct queue_filter *f)
 {
     const str *sender = command_option(r, "sender"), *to = command_option(r, "recipient");
-    const str *state = command_option(r, "state"), *limit = command_option(r, "limit");
+    const str *state = command_option(r, "state");
     uint64_t n = 0;
     *f = (struct queue_filter){.sender = sender ? *sender : STR_NONE,
                                .recipient = to ? *to : STR_NONE};
@@ -82,8 +82,7 @@ static enum err take_filter(struct command_run *r, struct queue_filter *f)
             f->states = 1u << i;
     if (state && !f->states)
         return command_fail(r, ERR_INVALID, "--state is one of local, ready, active, held.");
-    if (limit && (!num_parse_u64(*limit, SIZE_MAX, &n) || n == 0))
-        return command_fail(r, ERR_INVALID, "--limit is a number from 1.");
+    TRY(command_count_option(r, "limit", UINT32_MAX, &n));
     f->limit = n;
     return ERR_OK;
 }

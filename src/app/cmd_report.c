@@ -205,15 +205,6 @@ static enum err show(struct summary *s)
     return show_table(s, &s->reporters, "reporters", show_reporter);
 }
 
-static enum err take_days(struct command_run *r, uint64_t *days)
-{
-    const str *option = command_option(r, "days");
-    *days = DAYS_DEFAULT;
-    if (option && (!num_parse_u64(*option, DAYS_MAX, days) || *days == 0))
-        return command_fail(r, ERR_INVALID, "--days is a number from 1 to %u.", DAYS_MAX);
-    return ERR_OK;
-}
-
 static enum err gather(struct summary *s) WAITS
 {
     struct store *store = s->run->admin->directory->store;
@@ -225,8 +216,8 @@ static enum err gather(struct summary *s) WAITS
 static enum err summarize(struct command_run *r, enum report_kind kind) WAITS
 {
     struct summary s = {.run = r, .kind = kind, .scratch = ARENA_INIT(65536)};
-    uint64_t days;
-    TRY(take_days(r, &days));
+    uint64_t days = DAYS_DEFAULT;
+    TRY(command_count_option(r, "days", DAYS_MAX, &days));
     if (directory_normalise_domain(r->args[0], &r->arena, &s.domain) != ERR_OK ||
         !report_domain_valid(s.domain))
         return command_fail(r, ERR_NO_DOMAIN, "%.*s is not the name of a domain.",

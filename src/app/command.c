@@ -214,6 +214,15 @@ const str *command_option(const struct command_run *r, const char *name)
     return NULL;
 }
 
+enum err command_count_option(struct command_run *r, const char *name, uint64_t max, uint64_t *n)
+{
+    const str *given = command_option(r, name);
+    if (given && (!num_parse_u64(*given, max, n) || *n == 0))
+        return command_fail(r, ERR_INVALID, "--%s is a number from 1 to %llu.", name,
+                            (unsigned long long)max);
+    return ERR_OK;
+}
+
 enum err command_quota_options(struct command_run *r, uint64_t *bytes, uint64_t *messages)
 {
     const str *b = command_option(r, "quota"), *m = command_option(r, "quota-messages");

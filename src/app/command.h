@@ -60,6 +60,9 @@ extern const size_t command_rows_count;
 /* Removes all mail of an account that nobody can reach any more (cmd_account.c). */
 enum err command_remove_mail(struct command_run *r, uint64_t account) WAITS MUST;
 
+/* The account of that address, in any case (cmd_account.c). */
+enum err command_account_find(struct command_run *r, str address,
+                              struct account_entry *out) WAITS MUST;
 /* What an account has sent and may send, in the report (cmd_abuse.c). */
 enum err command_send_status(struct command_run *r, uint64_t account) WAITS MUST;
 /* Forgets that when the account goes. */
@@ -83,6 +86,9 @@ const str *command_option(const struct command_run *r, const char *name);
 /* Sets the sentence and gives e. */
 enum err command_fail(struct command_run *r, enum err e, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* A number from 1 to max; *n stays when it is not given. */
+enum err command_count_option(struct command_run *r, const char *name, uint64_t max,
+                              uint64_t *n) MUST;
 /* --quota and --quota-messages over what is there. */
 enum err command_quota_options(struct command_run *r, uint64_t *bytes, uint64_t *messages) MUST;
 

@@ -2,7 +2,8 @@
  *
  * One fiber waits for signals and due restarts; each child has a link, over which it says `ready`
  * and hears everything else. Gates and house threads are joined in pairs as soon as both ends are
- * ready, so a start, a restart of a gate and a restart of the house are one and the same step.
+ * ready, and each of them with the relay and with keys, so a start, a restart of a gate and a
+ * restart of the house are one and the same step.
  */
 #include "app/parent.h"
 

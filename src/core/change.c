@@ -459,15 +459,8 @@ bool change_again(enum err *e, unsigned *tries)
 
 static const struct message_row *effect_row(const struct effect *e, uint32_t uid)
 {
-    size_t from = 0, to = e->n;
-    while (from < to) {
-        size_t mid = from + (to - from) / 2;
-        if (e->rows[mid].uid < uid)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    return from < e->n && e->rows[from].uid == uid ? &e->rows[from] : NULL;
+    size_t at = row_find(e->rows, e->n, uid);
+    return at < e->n && e->rows[at].uid == uid ? &e->rows[at] : NULL;
 }
 
 bool change_predicted(struct account *a, struct mailbox_view *v, uint32_t uid,

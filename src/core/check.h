@@ -16,7 +16,8 @@ struct check_result {
 /* Engine checksums; every row decodes; instances, messages, AT rows and blobs refer to one another
  * rightly; blob reference counts equal the references held; counters, usage, UIDNEXT, modseqs;
  * rights, metadata, subscriptions and URL keys of mailboxes that exist; snapshots say what the rows
- * say; queue rows and their due index; nothing without an owner (rule accept-2). */
+ * say; queue rows and their due index; rows of the greylist, of sending limits and of reports;
+ * nothing without an owner (rule accept-2). */
 enum err check_store(struct store *s, store_finding_fn *finding, void *arg,
                      struct check_result *out) WAITS MUST;
 

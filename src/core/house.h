@@ -76,8 +76,10 @@ struct envelope {
     uint64_t account;       /* authenticated sender; 0: from outside */
     struct address source;
     str helo;
-    str id;        /* the transaction's id, as in Received and the log */
-    str trace;     /* Received (and at submission added Date, Message-ID), CRLF ends */
+    str id; /* the transaction's id, as in Received and the log */
+    /* What stands above the content, CRLF ends: the judge's and the scanner's fields, Received, and
+     * the Date and Message-ID that a submission lacked. */
+    str trace;
     str mime;      /* mime_cold_encode() of the content, made by the gate */
     int fd;        /* sealed memory file with the content, CRLF line ends; -1: see content */
     str content;   /* of a small message, in place of fd */

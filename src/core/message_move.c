@@ -31,15 +31,8 @@ struct at_walk {
 
 static bool rows_have(const struct message_row *rows, size_t n, uint32_t uid)
 {
-    size_t from = 0, to = n;
-    while (from < to) {
-        size_t mid = from + (to - from) / 2;
-        if (rows[mid].uid < uid)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    return from < n && rows[from].uid == uid;
+    size_t at = row_find(rows, n, uid);
+    return at < n && rows[at].uid == uid;
 }
 
 static bool at_row(void *arg, const struct store_row *row)

@@ -44,6 +44,19 @@ static uint64_t kept(enum column c, const struct message_row *row, const struct 
     return 0;
 }
 
+size_t row_find(const struct message_row *rows, size_t n, uint32_t uid)
+{
+    size_t from = 0, to = n;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (rows[mid].uid < uid)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
 void row_sum_add(struct row_sum *s, const struct message_row *row)
 {
     if (s->count++ == 0)

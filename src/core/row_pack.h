@@ -19,6 +19,8 @@ struct row_sum {
     uint32_t unseen, deleted;    /* without \Seen; with \Deleted */
     uint64_t modseq;             /* none is above it */
 };
+/* The first row whose UID is not below; n when there is none. rows ascend by UID. */
+size_t row_find(const struct message_row *rows, size_t n, uint32_t uid);
 void row_sum_add(struct row_sum *s, const struct message_row *row); /* a row behind the last */
 
 /* rows ascend by UID; n is 1 to ROW_PACK_ROWS. Appends. */

@@ -136,22 +136,13 @@ static size_t chunk_for_uid(const struct mailbox_view *v, uint32_t uid)
 /* The first row of the chunk with a UID of uid or more. */
 static size_t row_for_uid(const struct mailbox_view *v, struct chunk *c, uint32_t uid)
 {
-    size_t from = 0, to = c->sum.count;
     if (uid <= c->sum.first)
         return 0;
     if (uid > c->sum.last)
         return c->sum.count;
     if (c->sum.last - c->sum.first + 1 == c->sum.count)
         return uid - c->sum.first; /* no holes */
-    const struct message_row *rows = rows_of(v, c);
-    while (from < to) {
-        size_t mid = from + (to - from) / 2;
-        if (rows[mid].uid < uid)
-            from = mid + 1;
-        else
-            to = mid;
-    }
-    return from;
+    return row_find(rows_of(v, c), c->sum.count, uid);
 }
 
 /* Makes `before` right for all chunks; what did not change before `ranked` is kept. */

@@ -2,7 +2,8 @@
  *
  * tls: contexts for stream_start_tls_*. TLS 1.2 and 1.3 only. Certificates are found by SNI, with
  * ECDSA preferred when both kinds are there; they can be replaced while sessions go on.
- * Opens no file: certificates and keys are given as PEM text (the parent reads them).
+ * Opens no file: certificates are given as PEM text, with their keys or with a signer that has
+ * them.
  */
 #ifndef NET_TLS_H
 #define NET_TLS_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * relay: what the relay role does, as the table of core/relay.h: attempts to deliver (attempt.c),
- * fetches (fetch.c), DNS (resolver.c). It keeps idle connections and MTA-STS policies in memory;
+ * fetches (fetch.c), single exchanges (exchange.c), questions to a scanner (scan.c), DNS
+ * (resolver.c). It keeps idle connections and MTA-STS policies in memory;
  * all of that can be lost at any moment.
  */
 #ifndef PROTO_RELAY_RELAY_H

@@ -253,7 +253,6 @@ static enum err fit_lines(struct smtp *x, str *content)
 static enum err examine(struct smtp *x, str *content, struct buf *trace) WAITS
 {
     struct head head;
-    int64_t now = clock_wall_s();
     smtp_content_end(x);
     TRY(spool_finish(&x->t.spool, content));
     TRY(fit_lines(x, content));
@@ -263,6 +262,7 @@ static enum err examine(struct smtp *x, str *content, struct buf *trace) WAITS
     TRY(from_check(x, &head));
     TRY(smtp_judge(x, trace)); /* our results stand above our Received (RFC 8601 5) */
     TRY(smtp_scan(x, content, trace));
+    int64_t now = clock_wall_s();
     trace_received(x, now, trace);
     trace_missing(x, &head, now, trace);
     return buf_ok(trace) ? ERR_OK : ERR_LIMIT;
