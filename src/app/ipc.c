@@ -42,24 +42,34 @@ struct served {
 
 /* ---- sending ---- */
 
+static enum err undo_frame(struct ipc_link *l, size_t at, struct ipc_writer *w, size_t nfds,
+                           enum err e)
+{
+    buf_truncate(&l->out, at);
+    for (size_t i = 0; i < nfds; i++)
+        file_close(&w->fds[i]);
+    return e;
+}
+
+/* A caller that gives up closes its descriptors, and their numbers are another file's then: they
+ * are sent from copies. Those of a reply are the link's (owned). */
 static enum err enqueue(struct ipc_link *l, uint8_t kind, enum ipc_method method, uint32_t id,
                         enum err e, const void *fields, bool owned)
 {
     size_t at = l->out.len;
     struct ipc_writer w;
-    if (!ipc_frame_put(&l->out, kind, method, id, e, fields, &w)) {
-        for (size_t i = 0; owned && i < w.nfds; i++)
-            file_close(&w.fds[i]);
-        return at > IPC_OUT_MAX / 2 ? ERR_BUSY : ERR_LIMIT;
-    }
-    if (l->nout_fds + w.nfds > IPC_OUT_FDS_MAX) {
-        buf_truncate(&l->out, at);
-        for (size_t i = 0; owned && i < w.nfds; i++)
-            file_close(&w.fds[i]);
-        return ERR_BUSY;
+    if (!ipc_frame_put(&l->out, kind, method, id, e, fields, &w))
+        return undo_frame(l, at, &w, owned ? w.nfds : 0,
+                          at > IPC_OUT_MAX / 2 ? ERR_BUSY : ERR_LIMIT);
+    if (l->nout_fds + w.nfds > IPC_OUT_FDS_MAX)
+        return undo_frame(l, at, &w, owned ? w.nfds : 0, ERR_BUSY);
+    for (size_t i = 0; !owned && i < w.nfds; i++) {
+        w.fds[i] = file_duplicate(w.fds[i]);
+        if (w.fds[i] < 0)
+            return undo_frame(l, at, &w, i, ERR_BUSY);
     }
     for (size_t i = 0; i < w.nfds; i++)
-        l->out_fds[l->nout_fds++] = (struct ipc_fd_queued){at, w.fds[i], owned};
+        l->out_fds[l->nout_fds++] = (struct ipc_fd_queued){at, w.fds[i]};
     event_signal(&l->write_wanted);
     return ERR_OK;
 }
@@ -120,10 +130,8 @@ static enum err send_batch(struct ipc_link *l) WAITS
         DEADLINE_SCOPE(WRITE_TIMEOUT_MS);
         e = sock_send(&l->watch, buf_str(&l->sending), fds, nfds);
     }
-    for (size_t i = 0; i < nfds; i++) {
-        if (queued[i].owned)
-            file_close(&queued[i].fd);
-    }
+    for (size_t i = 0; i < nfds; i++)
+        file_close(&queued[i].fd);
     buffer_emptied(&l->sending);
     return e;
 }
@@ -322,10 +330,8 @@ static void link_free(struct ipc_link *l)
     file_close(&l->fd);
     for (size_t i = 0; i < l->nin_fds; i++)
         file_close(&l->in_fds[i]);
-    for (size_t i = 0; i < l->nout_fds; i++) {
-        if (l->out_fds[i].owned)
-            file_close(&l->out_fds[i].fd);
-    }
+    for (size_t i = 0; i < l->nout_fds; i++)
+        file_close(&l->out_fds[i].fd);
     l->nin_fds = l->nout_fds = 0;
     buf_free(&l->in);
     buf_free(&l->out);
@@ -397,11 +403,6 @@ void ipc_link_stop(struct ipc_link *l)
 
 /* ---- calling ---- */
 
-static bool still_unsent(const struct ipc_link *l, const struct ipc_row *row)
-{
-    return row->args_fds > 0 && l->out.len > 0;
-}
-
 static enum err call(struct ipc_link *l, enum ipc_method method, const void *args,
                      struct arena *arena, void *results) WAITS
 {
@@ -426,9 +427,6 @@ static enum err call(struct ipc_link *l, enum ipc_method method, const void *arg
     if (p.done)
         return p.result;
     map_remove_u64(&l->pending, id);
-    /* The caller closes its descriptor now; a queued frame must not send another in its place. */
-    if (still_unsent(l, row))
-        ipc_link_stop(l);
     LOG_WARN("ipc", "call given up link=%s method=%s: %s", l->name, row->name, err_text(e));
     return e == ERR_TIMEOUT ? ERR_UNAVAILABLE : e;
 }

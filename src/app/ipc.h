@@ -71,8 +71,7 @@ struct ipc_service {
 
 struct ipc_fd_queued {
     size_t at; /* offset in the output where its frame begins */
-    int fd;
-    bool owned; /* closed when sent */
+    int fd;    /* the link's: closed when sent */
 };
 struct ipc_link {
     const char *name;

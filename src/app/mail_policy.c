@@ -8,6 +8,7 @@
 #include "proto/relay/scan.h"
 
 #define GREYLIST_DELAY_MAX 86400000 /* ms */
+#define REPORT_MAILBOX_MAX 64       /* RFC 5321 4.5.3.1.1 */
 
 static bool take_action(str word, enum mail_disposition *out)
 {
@@ -228,6 +229,18 @@ static enum err take_scanner(struct config *c, struct smtp_policy *out, const ch
     return ok ? ERR_OK : ERR_INVALID;
 }
 
+/* It stands in records (mailto:MAILBOX@DOMAIN), where commas, semicolons and ! mean more. */
+static bool report_mailbox_valid(str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.data[i];
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!word && c != '-' && c != '_' && c != '+' && (c != '.' || i == 0 || i + 1 == s.len))
+            return false;
+    }
+    return s.len <= REPORT_MAILBOX_MAX;
+}
+
 enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **bad, str *word)
 {
     *out = (struct smtp_policy){
@@ -247,6 +260,10 @@ enum err mail_policy_of(struct config *c, struct smtp_policy *out, const char **
     TRY(take_domains(c, out, word));
     *bad = "mail_auth.trusted_sealers names domains, not \"%\"";
     TRY(take_names(c, &c->mail_auth_trusted_sealers, &out->trusted_sealers, word));
+    *bad = "reports.mailbox is what stands before the @ of an address, not \"%\"";
+    *word = c->reports_mailbox;
+    if (!report_mailbox_valid(*word))
+        return ERR_INVALID;
     TRY(take_blocklists(c, out, bad, word));
     TRY(take_greylist(c, out, bad, word));
     return take_scanner(c, out, bad, word);

@@ -18,6 +18,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* ---- a server that answers in known ways ---- */
@@ -247,6 +248,59 @@ static void deadline_body(struct pair *p)
 /* rule: proc-3 */
 static void test_every_call_has_a_deadline(void **state) { pair_run(deadline_body, false); }
 
+/* What is in a descriptor that came is what was in it when it was given. */
+static void take_stuck(struct pair *p, size_t *seen)
+{
+    static char bytes[65536];
+    char text[8];
+    DEADLINE_SCOPE(2000);
+    while (*seen == 0) {
+        int fds[SOCK_FDS_MAX];
+        size_t got = 0, nfds = SOCK_FDS_MAX, n = 0;
+        if (sock_recv(&p->hostile_watch, bytes, sizeof(bytes), &got, fds, &nfds) != ERR_OK)
+            return;
+        for (size_t i = 0; i < nfds; i++, ++*seen) {
+            assert_int_equal(file_read_at(fds[i], 0, text, 3, &n), ERR_OK);
+            assert_memory_equal(text, "old", 3);
+            close(fds[i]);
+        }
+    }
+}
+
+static enum err deliver_stuck(struct pair *p, int fd)
+{
+    struct ipc_deliver_results r;
+    ARENA_AUTO struct arena arena = ARENA_INIT(65536);
+    struct ipc_deliver_args a = {.envelope = STR("e"), .content = fd};
+    DEADLINE_SCOPE(50);
+    return ipc_deliver(&p->server, &a, &arena, &r);
+}
+
+static void stuck_body(struct pair *p)
+{
+    static char junk[4096];
+    size_t seen = 0;
+    int old, fresh;
+    for (size_t n = sizeof(junk); n > 0; n /= 2)
+        while (send(p->server.fd, junk, n, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+            ;
+    assert_int_equal(file_memory("m", &old), ERR_OK);
+    assert_int_equal(file_write_all_at(old, 0, "old", 3), ERR_OK);
+    int number = old;
+    assert_int_equal(deliver_stuck(p, old), ERR_UNAVAILABLE);
+    file_close(&old);
+    assert_int_equal(file_memory("m", &fresh), ERR_OK);
+    assert_int_equal(file_write_all_at(fresh, 0, "new", 3), ERR_OK);
+    assert_int_equal(fresh, number);
+    take_stuck(p, &seen);
+    assert_int_equal(seen, 1);
+    assert_true(p->server.up); /* the calls of others go on */
+    file_close(&fresh);
+}
+
+/* A peer that does not read until the caller has given up and closed its descriptor. */
+static void test_no_other_file_goes_in_its_place(void **state) { pair_run(stuck_body, true); }
+
 /* ---- hostile frames ---- */
 
 static struct {
@@ -356,6 +410,7 @@ int main(void)
         cmocka_unit_test(test_results_carry_descriptors),
         cmocka_unit_test(test_a_lost_peer_answers_unavailable),
         cmocka_unit_test(test_every_call_has_a_deadline),
+        cmocka_unit_test(test_no_other_file_goes_in_its_place),
         cmocka_unit_test(test_hostile_frames_end_the_link),
         cmocka_unit_test(test_unclaimed_descriptors_are_limited),
         cmocka_unit_test(test_frames_are_decoded_strictly),

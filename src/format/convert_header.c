@@ -95,11 +95,19 @@ static enum kind kind_of(str name)
 
 static bool is_wsp(char c) { return c == ' ' || c == '\t'; }
 
+/* Bytes of the name at the beginning of a field's first line, with the white space that may stand
+ * before the colon. */
+static size_t name_size(str line)
+{
+    size_t colon = line.len > 0 && is_wsp(line.data[0]) ? STR_NPOS : str_find_char(line, ':');
+    return colon == STR_NPOS ? 0 : colon;
+}
+
 /* Where a line that is too long may be broken: before the last white space that leaves a word on
  * both sides. 0: nowhere. */
 static size_t break_at(str line)
 {
-    size_t words = 0; /* where the first word begins */
+    size_t words = name_size(line); /* where the first word begins */
     while (words < line.len && is_wsp(line.data[words]))
         words++;
     for (size_t i = MIN(line.len, (size_t)CONVERT_LINE_MAX); i > words + 1; i--) {
@@ -127,7 +135,7 @@ static enum err put_line(struct work *w, str line)
 }
 
 /* As it is, but for line ends, NUL and length. A CR is white space (RFC 5322 4.2), but where it
- * would then make the line a continuation. */
+ * would then make the line a continuation, or a name of what was none. */
 static enum err put_raw(struct work *w, str lines)
 {
     while (lines.len) {
@@ -136,8 +144,10 @@ static enum err put_raw(struct work *w, str lines)
             line.len--;
         if (!arena_dup(w->arena, line, &copy))
             return ERR_LIMIT;
-        for (char *c = (char *)(uintptr_t)copy.data; c < copy.data + copy.len; c++)
-            *c = *c == '\r' && c > copy.data ? ' ' : *c == '\r' || *c == 0 ? '?' : *c;
+        size_t name = name_size(line);
+        char *c = (char *)(uintptr_t)copy.data;
+        for (size_t i = 0; i < copy.len; i++)
+            c[i] = c[i] == '\r' && i > name ? ' ' : c[i] == '\r' || c[i] == 0 ? '?' : c[i];
         TRY(put_line(w, copy));
     }
     return ERR_OK;

@@ -197,6 +197,25 @@ static void test_header(void **state)
     assert_to(CONVERT_8BIT, "Subject: \xc3\xa9\r\n\r\n", "Subject: \xc3\xa9\r\n\r\n");
 }
 
+/* What was no field, or one of another name, does not become one. */
+static void test_names_stay(void **state)
+{
+    char in[4096];
+    BUF_AUTO struct buf out = BUF_INIT(8192);
+    const char *refused;
+    static const char raw[] = MIME "X: a\rc\0\r\nContent-Transfer-Encoding\r: base64\r\n\r\naa\r\n";
+    buf_reset(&out);
+    assert_int_equal(convert(str_of(raw, sizeof(raw) - 1), CONVERT_8BIT, &out, &refused), ERR_OK);
+    assert_true(str_eq(buf_str(&out), STR(MIME "X: a c?\r\nContent-Transfer-Encoding?: base64\r\n"
+                                               "\r\naa\r\n")));
+    /* the white space that may stand before the colon is no place to fold */
+    buf_reset(&out);
+    snprintf(in, sizeof(in), "Content-Type :%0990d\r\n\r\n", 0);
+    assert_refused(CONVERT_8BIT, in, "folded");
+    snprintf(in, sizeof(in), "Content-Type : %0980d\r\n\r\n", 0);
+    assert_int_equal(convert(str_c(in), CONVERT_8BIT, &out, &refused), ERR_OK);
+}
+
 static void test_refused(void **state)
 {
     assert_refused(CONVERT_7BIT, MIME CTE("x-uuencode") "\r\n\xc3\xa9\r\n", "private");
@@ -227,7 +246,8 @@ int main(void)
         cmocka_unit_test(test_multipart),  cmocka_unit_test(test_message_inside),
         cmocka_unit_test(test_signed),     cmocka_unit_test(test_binary),
         cmocka_unit_test(test_long_lines), cmocka_unit_test(test_header),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_names_stay), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_linear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
