@@ -278,8 +278,9 @@ struct buf *stream_out(struct stream *s)
     return &s->out;
 }
 
-/* A reader as quick as its session renders would keep the thread to itself. */
-static void send_fairly(size_t n)
+/* A peer that reads as quickly as its session renders would keep the thread to itself. Meanwhile
+ * the stream counts as being written: another fiber that reads from it must not flush. */
+static void send_fairly(struct stream *s, size_t n)
 {
     static _Thread_local size_t run;
     static _Thread_local uint64_t since_ms;
@@ -289,7 +290,9 @@ static void send_fairly(size_t n)
     run = 0;
     if (clock_mono_ms() - since_ms < SEND_RUN_MS)
         return;
+    s->writing = true;
     fiber_yield();
+    s->writing = false;
     since_ms = clock_mono_ms();
 }
 
@@ -308,7 +311,7 @@ static enum err send_with(struct stream *s, str more, bool sync)
     buf_reset(&s->out);
     if (s->out.cap > STREAM_CHUNK_BULK)
         buffer_release(&s->out);
-    send_fairly(sent);
+    send_fairly(s, sent);
     return e;
 }
 
