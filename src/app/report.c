@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "app/report.h"
 
+#include "base/utf8.h"
+
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,12 +108,22 @@ void report_item_end(struct report *r)
         buf_add_char(r->out, '\n');
 }
 
-/* Control characters from stored text never reach a terminal. */
+/* Of both sets of control characters (ISO 6429), and those that turn the text about (UAX 9). */
+static bool is_obeyed(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x200e || c == 0x200f ||
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+/* What a terminal obeys never reaches it from stored text. */
 static void add_plain(struct buf *out, str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.data[i];
-        buf_add_char(out, c < 0x20 || c == 0x7f ? '?' : (char)c);
+    while (s.len > 0) {
+        uint32_t c;
+        if (!utf8_take(&s, &c) || is_obeyed(c))
+            buf_add_char(out, '?');
+        else
+            utf8_add(out, c);
     }
 }
 

@@ -12,6 +12,9 @@
 
 #ifdef OS_ASAN
 #include <sanitizer/asan_interface.h>
+#define UNPOISON(base) __asan_unpoison_memory_region((base), STACK_BYTES)
+#else
+#define UNPOISON(base) ((void)0)
 #endif
 
 #ifndef MADV_GUARD_INSTALL
@@ -35,7 +38,12 @@ static char *stack_map(void)
     return base + GUARD_BYTES;
 }
 
-static void stack_unmap(char *base) { munmap(base - GUARD_BYTES, GUARD_BYTES + STACK_BYTES); }
+/* What is mapped there next is not a stack: the sanitizer must not find its red zones. */
+static void stack_unmap(char *base)
+{
+    UNPOISON(base);
+    munmap(base - GUARD_BYTES, GUARD_BYTES + STACK_BYTES);
+}
 
 char *stack_get(struct stack_pool *p)
 {
@@ -46,10 +54,8 @@ char *stack_get(struct stack_pool *p)
     } else {
         base = stack_map();
     }
-#ifdef OS_ASAN
     if (base)
-        __asan_unpoison_memory_region(base, STACK_BYTES);
-#endif
+        UNPOISON(base);
     return base;
 }
 

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -593,6 +594,29 @@ static void twenty_thousand_fibers_live(void **state)
     world_free(w);
 }
 
+/* With the sanitizer: what is mapped where stacks were has nothing of them. */
+static void stacks_leave_nothing_behind(void **state)
+{
+    enum { FIBERS = 100 };
+    struct world *w = world_new();
+    struct fiber_group other;
+    size_t sum = 0, len = (size_t)FIBERS * STACK_BYTES;
+    for (int i = 0; i < FIBERS; i++)
+        start(w, many_waiter);
+    fiber_group_init(&other);
+    assert_int_equal(fiber_start(&other, "canceller", cancel_it, w), ERR_OK);
+    fiber_group_join(&w->group);
+    fiber_group_join(&other);
+    assert_int_equal(w->count, FIBERS);
+    world_free(w);
+    volatile char *at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(at != MAP_FAILED);
+    for (size_t i = 0; i < len; i += 8)
+        sum += (uint8_t)at[i];
+    assert_int_equal(sum, 0);
+    munmap((void *)(uintptr_t)at, len);
+}
+
 #if !defined(OS_ASAN) && !defined(OS_TSAN)
 static void no_room_for_a_stack_is_an_error(void **state)
 {
@@ -711,6 +735,7 @@ int main(void)
         cmocka_unit_test(completions_wake_fibers_and_threads),
         cmocka_unit_test(timers_fire_in_order),
         cmocka_unit_test(twenty_thousand_fibers_live),
+        cmocka_unit_test(stacks_leave_nothing_behind),
 #if !defined(OS_ASAN) && !defined(OS_TSAN)
         cmocka_unit_test(no_room_for_a_stack_is_an_error),
 #endif

@@ -159,7 +159,8 @@ static void put_fields(const struct smtp *x, const struct opinion *o, str conten
     put_tests(a, trace);
     buf_add_c(trace, "\r\n");
     for (size_t i = 0; i < a->nadd; i++)
-        if (scan_field_fits(a->add[i].name, content))
+        if (scan_field_fits(a->add[i].name, content) &&
+            scan_field_fits(a->add[i].name, buf_str(trace)))
             buf_addf(trace, "%.*s: %.*s\r\n", STR_ARG(a->add[i].name), STR_ARG(a->add[i].value));
 }
 

@@ -212,11 +212,13 @@ static void a_subject_stands_once(void **state)
     HAS(house.content, "Subject: [X] new\r\n");
     HAS(house.trace, "X-A: 1\r\n");
     HAS_NOT(house.trace, "Subject:");
-    scanner.json = ANSWER("add header", ",\"milter\":{\"add_headers\":{\"Subject\":\"other\"},"
-                                        "\"remove_headers\":{\"Subject\":1}}");
+    scanner.json =
+        ANSWER("add header", ",\"milter\":{\"add_headers\":{\"Subject\":[\"other\",\"more\"]},"
+                             "\"remove_headers\":{\"Subject\":1}}");
     talk(MESSAGE(CONTENT));
     HAS_NOT(house.content, "Subject:");
     HAS(house.trace, "Subject: other\r\n");
+    HAS_NOT(house.trace, "more");
 }
 
 static void a_failure_costs_what_is_declared(void **state)
