@@ -23,7 +23,7 @@ PROGRAMS = ["pebble", "pebble-challtestsrv"]
 FOLDER = os.path.join(ROOT, "build", "pebble-" + VERSION)
 BUILD_MAX_S = 400
 AWAY = re.compile(r"dial tcp|no such host|i/o timeout|network is unreachable|connection refused"
-                  r"|proxyconnect|TLS handshake timeout")
+                  r"|proxyconnect|TLS handshake timeout|unknown authority")
 
 
 def build(folder):
