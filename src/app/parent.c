@@ -122,6 +122,7 @@ static int child_main(void *arg)
     struct start *start = arg;
     struct server *s = start->child->parent->server;
     keep_own(start);
+    proc_close_passed(start->child_end); /* links and keys on their way to other roles */
     switch (start->child->role) {
     case ROLE_GATE:
         return gate_main(s, start->child->number, start->child_end);

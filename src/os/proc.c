@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <execinfo.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +22,30 @@
 #include "os/loop_impl.h"
 #include "os/sys.h"
 #include "os/wait.h"
+
+#define PASSED_FD_MAX 65536
+
+/* What is on its way between processes: a connected local socket, or a memory file. */
+static bool is_passed(int fd)
+{
+    int domain = 0, listens = 0;
+    socklen_t len = sizeof domain;
+    if (fcntl(fd, F_GET_SEALS) >= 0)
+        return true;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0 || domain != AF_UNIX)
+        return false;
+    len = sizeof listens;
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && !listens;
+}
+
+void proc_close_passed(int keep)
+{
+    long max = sysconf(_SC_OPEN_MAX);
+    for (int fd = 3; fd < max && fd < PASSED_FD_MAX; fd++) {
+        if (fd != keep && is_passed(fd))
+            close(fd);
+    }
+}
 
 /* In the child. What the parent has (epoll, threads, seeds) is not the child's. */
 static void proc_child(int parent, int (*fn)(void *arg), void *arg)

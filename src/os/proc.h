@@ -25,6 +25,9 @@ bool proc_reap(struct proc_exit *out); /* one ended child; false when none */
 /* Waits until this child has ended, and takes it away. At the deadline it is killed. ERR_TIMEOUT,
  * ERR_CANCELED. */
 enum err proc_await(int pid, uint64_t deadline_ms) WAITS MUST;
+/* In a child: closes the connected local sockets and memory files (from 3 on, but for `keep`) that
+ * were on their way to others when it was forked. */
+void proc_close_passed(int keep);
 /* This process's memory never becomes a core file, and nobody but root looks into it. After
  * sandbox_enter. ERR_IO. */
 enum err proc_hide_memory(void) MUST;
