@@ -42,7 +42,7 @@ class Client:
 
 def fill(server, dovecot, count, size, users=1):
     RUN.load("smtp", server.ports["smtp"], 16, count * users, size, "user%d@example.test", users)
-    RUN.load("lmtp", dovecot.lmtp, 16, count * users, size, "user%d@example.test", users)
+    RUN.load("lmtp", dovecot.lmtp, 4, count * users, size, "user%d@example.test", users)
 
 
 def fetch_rate(port, command, count, runs):
@@ -85,7 +85,7 @@ def bench_store(runs, quick):
     with RUN.Store() as store, RUN.Server(store=store, accounts=users) as server, \
             RUN.Dovecot("always") as synced, RUN.Dovecot("optimized") as default:
         fill(server, synced, count, 1000, users)
-        RUN.load("lmtp", default.lmtp, 16, count * users, 1000, "user%d@example.test", users)
+        RUN.load("lmtp", default.lmtp, 4, count * users, 1000, "user%d@example.test", users)
         for connections in (1, 16):
             flags = iter(("\\Flagged", "\\Seen", "\\Answered", "\\Draft", "\\Deleted", "k1", "k2",
                           "k3", "k4", "k5") * 4)
