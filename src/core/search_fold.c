@@ -83,6 +83,16 @@ static size_t sequence_length(uint8_t lead)
     return lead < 0xc2 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 1;
 }
 
+/* Is s, at a chunk's end, the beginning of a character whose other bytes may follow? */
+static bool is_cut(str s)
+{
+    for (size_t i = 1; i < s.len; i++) {
+        if (((uint8_t)s.data[i] & 0xc0) != 0x80)
+            return false;
+    }
+    return s.len < sequence_length((uint8_t)s.data[0]);
+}
+
 /* A character that the chunk's end has cut; false: more is needed. */
 static bool complete_partial(struct search_fold *f, str *s, struct buf *out)
 {
@@ -109,8 +119,7 @@ void search_fold_add(struct search_fold *f, str s, struct buf *out)
     if (f->npartial && !complete_partial(f, &s, out))
         return;
     while ((s = take_ascii(f, s, out)).len) {
-        size_t need = sequence_length((uint8_t)s.data[0]);
-        if (s.len < need) {
+        if (s.len < sizeof(f->partial) && is_cut(s)) {
             memcpy(f->partial, s.data, s.len);
             f->npartial = (uint8_t)s.len;
             return;
