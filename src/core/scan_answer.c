@@ -69,16 +69,14 @@ static enum err keep_value(str s, struct arena *arena, str *out)
     for (size_t i = 0; i < s.len; i++) {
         char c = s.data[i];
         bool blank = c == ' ' || c == '\t';
-        if (c == '\r' || c == '\n' || (fold && blank)) {
-            fold = true;
+        /* What is blank where a line breaks is the break's. */
+        fold |= c == '\r' || c == '\n' || (blank && column > 200);
+        if (fold && (blank || c == '\r' || c == '\n'))
             continue;
-        }
-        if (fold || (blank && column > 200)) {
+        if (fold) {
             buf_add_c(&b, "\r\n\t");
             column = 0;
             fold = false;
-            if (blank)
-                continue;
         }
         if (column++ < 900) /* RFC 5322 2.1.1: a word without end is cut */
             buf_add_char(&b, c == '\t' || (c >= ' ' && c < 0x7f) ? c : '?');
