@@ -15,7 +15,7 @@ void offload_stop(void); /* waits until all work has ended */
 /* Runs fn(arg) on a worker and waits for it. Not interrupted by cancellation: fn always has ended
  * when this returns, so arg may live on the caller's stack. At most OFFLOAD_QUEUE_MAX jobs wait;
  * beyond it ERR_BUSY. Off a fiber, before offload_start, or when no thread can be made it calls fn
- * directly. */
+ * directly. On a background thread (os/background.h) the worker is one too. */
 #define OFFLOAD_QUEUE_MAX 1024
 enum err offload_run(void (*fn)(void *arg), void *arg) WAITS MUST;
 

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -137,6 +138,7 @@ static int gate_is_walled_in(void *arg)
     REFUSED(syscall(SYS_pidfd_open, getppid(), 0));
     REFUSED(syscall(SYS_io_uring_setup, 8, NULL));
     REFUSED(setuid(0));
+    REFUSED(setpriority(PRIO_PROCESS, 0, 10));
     REFUSED(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     REFUSED(mprotect((void *)((uintptr_t)&gate & ~UINT64_C(4095)), 4096, PROT_READ | PROT_EXEC));
     return 0;
@@ -249,6 +251,7 @@ static bool landlocked(void) { return syscall(444, NULL, 0, 1) > 0; }
 
 static int house_keeps_to_its_folder(void *arg)
 {
+    int parent = getppid();
     char other[80];
     snprintf(other, sizeof other, "%s/other", dir);
     bool walls = landlocked();
@@ -257,6 +260,9 @@ static int house_keeps_to_its_folder(void *arg)
     CHECK(file_read_whole(AT_FDCWD, str_c(inside), &b) == ERR_OK);
     CHECK(file_replace(AT_FDCWD, str_c(other), STR("more")) == ERR_OK);
     CHECK(rename(other, inside) == 0);
+    CHECK(setpriority(PRIO_PROCESS, 0, 10) == 0); /* its own threads may give way */
+    REFUSED(setpriority(PRIO_PROCESS, parent, 10));
+    REFUSED(setpriority(PRIO_USER, 0, 10));
     CHECK(mkdir(other, 0700) == 0 && rmdir(other) == 0);
     if (walls) {
         REFUSED(open(outside, O_RDONLY));
