@@ -34,11 +34,16 @@ static enum err copy_segment(struct embedded *e, struct segment *s, int to_dir, 
 {
     BUF_AUTO struct buf name = BUF_INIT(32);
     segment_name(s, &name);
+    pthread_mutex_lock(&e->segments.lock);
+    bool sealed = s->sealed;
+    pthread_mutex_unlock(&e->segments.lock);
     bool open = !s->cold && s->number == position_segment(durable);
     if (!s->cold && s->number > position_segment(durable))
         return ERR_OK;
     if (open)
         return copy_bytes(e, s, to_dir, buf_str(&name), position_offset(durable));
+    if (!sealed) /* staged blobs are written behind what is there: a link would grow with it */
+        return copy_bytes(e, s, to_dir, buf_str(&name), atomic_load(&s->size));
     buf_add_char(&name, '\0');
     if (linkat(e->segments.dir, name.data, to_dir, name.data, 0) == 0)
         return ERR_OK;

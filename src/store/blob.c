@@ -15,13 +15,48 @@
 #define TRIES 8
 #define PIECE_MAX 65536 /* bytes read at once */
 
-void cold_blob_write(struct buf *out, const struct cold_blob *b)
+static void cold_blob_write(struct buf *out, const struct cold_blob *b)
 {
     buf_add(out, str_of(b->id.bytes, sizeof b->id.bytes));
     buf_add_char(out, (char)b->codec);
     buf_add_varint(out, b->length);
     buf_add_varint(out, b->stored);
     buf_add_be32(out, b->crc);
+}
+
+static void cold_meta(const struct cold_blob *b, struct buf *out)
+{
+    buf_init(out, 128);
+    cold_blob_write(out, b);
+}
+
+uint64_t cold_record_length(const struct cold_blob *b)
+{
+    struct buf meta;
+    cold_meta(b, &meta);
+    uint64_t length = RECORD_HEADER + record_align(meta.len) + record_align(b->stored);
+    buf_free(&meta);
+    return length;
+}
+
+void cold_record_start(struct buf *out, const struct cold_blob *b, uint32_t salt)
+{
+    struct buf meta;
+    static const char zeros[8];
+    cold_meta(b, &meta);
+    struct record_header header = {.type = RECORD_BLOB,
+                                   .format = RECORD_FORMAT,
+                                   .length = (uint32_t)cold_record_length(b),
+                                   .meta_length = (uint32_t)meta.len,
+                                   .meta_crc = code_crc32c(0, meta.data, meta.len)};
+    char *h = buf_reserve(out, RECORD_HEADER);
+    if (h != NULL) {
+        record_header_write(&header, salt, (uint8_t *)h);
+        buf_commit(out, RECORD_HEADER);
+    }
+    buf_add(out, buf_str(&meta));
+    buf_add(out, str_of(zeros, record_align(meta.len) - meta.len));
+    buf_free(&meta);
 }
 
 enum err cold_blob_read(const struct record_view *v, struct cold_blob *out)

@@ -40,7 +40,8 @@ static enum err submit_moves(struct embedded *e, const struct plan_move *moves, 
         return ERR_NOMEM;
     }
     memcpy(bytes + RECORD_HEADER, meta.data, meta.len);
-    *w = (struct work){.type = RECORD_MOVE, .enc = {bytes, (uint32_t)length, (uint32_t)meta.len}};
+    *w = (struct work){.type = RECORD_MOVE,
+                       .enc = {bytes, (uint32_t)length, (uint32_t)meta.len, RECORD_FORMAT}};
     overlay_txn_init(&w->txn);
     return journal_run(e, w);
 }
@@ -112,31 +113,19 @@ static void pack(const struct blob_bytes *b, struct cold_blob *cold, struct buf 
 
 static enum err cold_write(struct compaction *c, struct cold_blob *cold, str stored)
 {
-    BUF_AUTO struct buf meta = BUF_INIT(128);
     uint8_t zeros[8] = {0};
-    cold_blob_write(&meta, cold);
-    uint64_t at = RECORD_HEADER + record_align(meta.len), end = at + record_align(stored.len);
-    TRY(cold_room(c, end));
+    uint64_t length = cold_record_length(cold);
+    TRY(cold_room(c, length));
     buf_reset(&c->record);
-    char *h = buf_reserve(&c->record, RECORD_HEADER);
-    if (h == NULL)
-        return ERR_NOMEM;
-    struct record_header header = {.type = RECORD_BLOB,
-                                   .format = RECORD_FORMAT,
-                                   .length = (uint32_t)end,
-                                   .meta_length = (uint32_t)meta.len,
-                                   .meta_crc = code_crc32c(0, meta.data, meta.len)};
-    record_header_write(&header, c->to->salt, (uint8_t *)h);
-    buf_commit(&c->record, RECORD_HEADER);
-    buf_add(&c->record, buf_str(&meta));
-    buf_add(&c->record, str_of(zeros, at - c->record.len));
+    cold_record_start(&c->record, cold, c->to->salt);
+    uint64_t at = c->record.len;
     buf_add(&c->record, stored);
-    buf_add(&c->record, str_of(zeros, end - c->record.len));
+    buf_add(&c->record, str_of(zeros, length - at - stored.len));
     if (!buf_ok(&c->record))
         return ERR_NOMEM;
     TRY(file_write_all_at(c->to->fd, c->end, c->record.data, c->record.len));
     cold->at = c->end + at;
-    c->end += end;
+    c->end += length;
     return ERR_OK;
 }
 
@@ -182,12 +171,14 @@ static enum err move_record(void *arg, const struct record_view *v)
     if (v->header.type != RECORD_COMMIT)
         return ERR_OK;
     struct record_commit rc;
-    TRY(record_commit_read(str_sub(v->bytes, RECORD_HEADER, v->header.meta_length), &rc));
+    TRY(record_commit_read(str_sub(v->bytes, RECORD_HEADER, v->header.meta_length),
+                           v->header.format, &rc));
     for (uint64_t n = record_count(&rc); n > 0; n--) {
         struct record_blob b = record_next_blob(&rc);
         if (rc.r.failed)
             return ERR_CORRUPT;
-        TRY(move_blob(c, &b.id, v->offset + b.at));
+        if (b.segment == 0)
+            TRY(move_blob(c, &b.id, v->offset + b.at));
     }
     return ERR_OK;
 }
@@ -244,7 +235,7 @@ static bool worth_it(struct embedded *e, struct segment *s, unsigned live_percen
     struct segment_row r;
     uint64_t size = atomic_load(&s->size);
     pthread_mutex_lock(&e->segments.lock);
-    bool sealed = s->sealed;
+    bool sealed = s->sealed && s->staged == 0;
     pthread_mutex_unlock(&e->segments.lock);
     return sealed && position_segment(atomic_load(&e->durable)) != s->number &&
            segment_live(e, s->number, &r) == ERR_OK && r.live_bytes * 100 < size * live_percent;

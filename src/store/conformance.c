@@ -445,6 +445,48 @@ static void blobs_from_memory_and_files(void **state)
     free(with_head);
 }
 
+static void staged_blobs_join_a_commit(void **state)
+{
+    size_t big_len = 1500000;
+    char *big = malloc(big_len);
+    for (size_t i = 0; i < big_len; i++)
+        big[i] = (char)(i * 11 + i / 253);
+    struct store_blob_new b[] = {{.id = blob_id_new()},
+                                 {.id = blob_id_new(), .data = STR("inside"), .fd = -1, .len = 6},
+                                 {.id = blob_id_new()}};
+    struct store_staged *large, *small, *unused;
+    assert_int_equal(store_blob_stage(S, &b[0].id, str_of(big, big_len), &large), ERR_OK);
+    assert_int_equal(store_blob_stage(S, &b[2].id, STR("small"), &small), ERR_OK);
+    assert_int_equal(store_blob_stage(S, &b[0].id, STR("never"), &unused), ERR_OK);
+    store_staged_drop(unused);
+    uint64_t size;
+    assert_int_equal(store_blob_size(S, &b[0].id, &size), ERR_NOT_FOUND);
+    b[0].staged = large;
+    b[2].staged = small;
+    struct store_op op = {STORE_PUT, STR("m"), STR("1"), 0};
+    struct store_commit c = commit_of(P1, &op, 1);
+    c.blobs = b;
+    c.nblobs = ARRAY_LEN(b);
+    c.expect_version = 7;
+    assert_int_equal(store_commit(S, &c, NULL), ERR_CONFLICT);
+    c.expect_version = 0; /* they are still there for the next try */
+    assert_int_equal(store_commit(S, &c, NULL), ERR_OK);
+    assert_int_equal(store_commit(S, &c, NULL), ERR_CONFLICT);
+    b[1].staged = small; /* of another blob */
+    assert_int_equal(store_commit(S, &c, NULL), ERR_INVALID);
+    store_staged_drop(large);
+    store_staged_drop(small);
+    store_staged_drop(NULL);
+    expect_blob(&b[0].id, str_of(big, big_len));
+    expect_blob(&b[1].id, STR("inside"));
+    expect_blob(&b[2].id, STR("small"));
+    assert_int_equal(count_blob(NULL, &b[0].id), ERR_OK);
+    assert_int_equal(store_blob_size(S, &b[0].id, &size), ERR_NOT_FOUND);
+    assert_int_equal(store_compact(S, 100), ERR_OK);
+    expect_blob(&b[2].id, STR("small"));
+    free(big);
+}
+
 static void references_are_counted(void **state)
 {
     struct store_blob_new b = {.id = blob_id_new(), .data = STR("a message"), .fd = -1, .len = 9};
@@ -650,6 +692,7 @@ int conformance_run(const char *engine)
         ROW(ranges_are_deleted),
         ROW(limits),
         ROW(blobs_from_memory_and_files),
+        ROW(staged_blobs_join_a_commit),
         ROW(references_are_counted),
         ROW(partitions_and_check),
         ROW(watches),

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "os/background.h"
 #include "os/clock.h"
 #include "os/fiber.h"
 #include "os/file.h"
@@ -61,9 +62,10 @@ static enum err embedded_submit(struct store *s, const struct store_commit *c,
         e = copy_expects(c, w);
     if (e == ERR_OK)
         e = journal_submit((struct embedded *)s, w,
-                           fiber_current() != NULL ? COMMIT_FIBER
-                           : p->lazy               ? COMMIT_HELP
-                                                   : COMMIT_WAKE);
+                           background_thread()       ? COMMIT_WAKE
+                           : fiber_current() != NULL ? COMMIT_FIBER
+                           : p->lazy                 ? COMMIT_HELP
+                                                     : COMMIT_WAKE);
     if (e != ERR_OK)
         work_free(w);
     return e;
@@ -71,7 +73,8 @@ static enum err embedded_submit(struct store *s, const struct store_commit *c,
 
 static void embedded_help(struct store *s, struct store_pending *p)
 {
-    journal_help((struct embedded *)s, p);
+    if (!background_thread()) /* others would wait for a thread that gives way to all */
+        journal_help((struct embedded *)s, p);
 }
 
 /* ---- Reads ---- */
@@ -296,6 +299,7 @@ static void embedded_close(struct store *s)
         pthread_mutex_unlock(&e->lock);
         pthread_join(e->keeper, NULL);
     }
+    stage_close(e);
     if (e->current != NULL) /* the reserve behind the end is of no more use */
         (void)!file_truncate(e->current->fd, e->end);
     index_close(e->index);
@@ -310,6 +314,7 @@ static void embedded_close(struct store *s)
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->version_lock);
     pthread_mutex_destroy(&e->compacting);
+    pthread_mutex_destroy(&e->staging);
     pthread_cond_destroy(&e->work);
     pthread_cond_destroy(&e->keep);
     store_fini(&e->store);
@@ -324,6 +329,8 @@ static const struct store_engine embedded_engine = {
     .scan = embedded_scan,
     .blob_size = embedded_blob_size,
     .blob_pieces = embedded_blob_pieces,
+    .stage = embedded_stage,
+    .unstage = embedded_unstage,
     .partitions = embedded_partitions,
     .blobs = embedded_blobs,
     .stats = embedded_stats,
@@ -348,6 +355,7 @@ static void init_locks(struct embedded *e)
     pthread_mutex_init(&e->lock, NULL);
     pthread_mutex_init(&e->version_lock, NULL);
     pthread_mutex_init(&e->compacting, NULL);
+    pthread_mutex_init(&e->staging, NULL);
     pthread_cond_init(&e->work, NULL);
     list_init(&e->queue);
     list_init(&e->written);

@@ -70,6 +70,10 @@ struct embedded {
     pthread_cond_t keep;        /* wakes the keeper */
     pthread_mutex_t compacting; /* held: no segment is dropped or made cold */
 
+    pthread_mutex_t staging; /* held while a blob is staged */
+    struct segment *stage;   /* under it: what is written, held; NULL: none */
+    uint64_t stage_at;
+
     struct segment *current; /* the write stage's, held */
     uint64_t end, sequence;
     uint64_t group_bytes;      /* the write stage's: of late */
@@ -100,6 +104,12 @@ void work_free(struct work *w);
 void journal_write_group(struct embedded *e, struct list *works, struct list *rejected,
                          struct group **out);
 enum err journal_sync(int fd) MUST; /* ends the process when the flush fails */
+/* ERR_NOSPACE when so many bytes would eat into the reserve; without blobs, into half of it. */
+enum err journal_room(struct embedded *e, uint64_t bytes, bool blobs) MUST;
+/* stage.c */
+enum err embedded_stage(struct store *s, struct store_staged *st, str bytes) MUST;
+void embedded_unstage(struct store *s, struct store_staged *st);
+void stage_close(struct embedded *e);
 /* replay.c */
 enum err replay_journal(struct embedded *e) MUST;
 /* Calls fn for each record of a segment from offset to its end or to the first bad one; *end is
@@ -122,7 +132,9 @@ struct cold_blob {
     uint32_t crc;
     uint64_t at; /* of the stored bytes in the record */
 };
-void cold_blob_write(struct buf *out, const struct cold_blob *b);
+/* Of the record: as a whole, and the part before the stored bytes; zeros follow them up to 8. */
+uint64_t cold_record_length(const struct cold_blob *b);
+void cold_record_start(struct buf *out, const struct cold_blob *b, uint32_t salt);
 enum err cold_blob_read(const struct record_view *v, struct cold_blob *out) MUST;
 
 /* blob.c */

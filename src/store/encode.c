@@ -20,9 +20,23 @@ static void copy_crc(char *to, str from, uint32_t *crc)
     }
 }
 
+/* Bytes of the blob in the record. */
+static uint64_t inline_len(const struct store_blob_new *b)
+{
+    if (b->staged == NULL)
+        return b->prefix.len + b->len;
+    return b->staged->segment != NULL ? 0 : b->staged->length;
+}
+
 static enum err copy_blob(const struct store_blob_new *b, char *to, uint32_t *crc)
 {
     *crc = 0;
+    if (b->staged != NULL) {
+        *crc = b->staged->crc;
+        if (b->staged->segment == NULL)
+            memcpy(to, b->staged->copy.data, b->staged->copy.len);
+        return ERR_OK;
+    }
     copy_crc(to, b->prefix, crc);
     to += b->prefix.len;
     if (b->fd < 0) {
@@ -45,7 +59,8 @@ static enum err encode_into(const struct store_commit *c, struct encoded *out, u
 {
     uint32_t crcs[STORE_BLOBS_MAX] = {0};
     BUF_AUTO struct buf meta = BUF_INIT(STORE_COMMIT_MAX + 16777216);
-    record_commit_write(c, crcs, &meta);
+    uint8_t format = record_commit_format(c);
+    record_commit_write(c, format, crcs, &meta);
     if (!buf_ok(&meta))
         return ERR_NOMEM;
     uint64_t at = RECORD_HEADER + record_align(meta.len);
@@ -54,14 +69,14 @@ static enum err encode_into(const struct store_commit *c, struct encoded *out, u
     char *bytes = malloc(length);
     if (bytes == NULL)
         return ERR_NOMEM;
-    *out = (struct encoded){bytes, (uint32_t)length, (uint32_t)meta.len};
+    *out = (struct encoded){bytes, (uint32_t)length, (uint32_t)meta.len, format};
     for (size_t i = 0; i < c->nblobs; i++) {
         TRY(copy_blob(&c->blobs[i], bytes + at, &crcs[i]));
-        at += c->blobs[i].prefix.len + c->blobs[i].len;
+        at += inline_len(&c->blobs[i]);
     }
     if (c->nblobs > 0) { /* now with the checksums; the length is the same */
         buf_reset(&meta);
-        record_commit_write(c, crcs, &meta);
+        record_commit_write(c, format, crcs, &meta);
     }
     assert(meta.len == out->meta_length);
     memset(bytes, 0, RECORD_HEADER);
@@ -75,7 +90,7 @@ enum err encode_commit(const struct store_commit *c, struct encoded *out)
 {
     uint64_t blobs = 0;
     for (size_t i = 0; i < c->nblobs; i++)
-        blobs += c->blobs[i].prefix.len + c->blobs[i].len;
+        blobs += inline_len(&c->blobs[i]);
     *out = (struct encoded){0};
     enum err e = encode_into(c, out, blobs);
     if (e != ERR_OK) {

@@ -7,11 +7,13 @@
 #ifndef STORE_ENCODE_H
 #define STORE_ENCODE_H
 
+#include "store/engine.h"
 #include "store/record.h"
 
 struct encoded {
     char *bytes; /* header, meta, blobs, padding; malloc */
     uint32_t length, meta_length;
+    uint8_t format; /* of the record */
 };
 /* ERR_NOMEM; ERR_IO when a blob's file is shorter than said. */
 enum err encode_commit(const struct store_commit *c, struct encoded *out) MUST;

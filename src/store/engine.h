@@ -26,6 +26,9 @@ struct store_engine {
     /* A range that is the whole blob is verified before the first call of fn. */
     enum err (*blob_pieces)(struct store *s, const struct blob_id *id, uint64_t offset,
                             uint64_t len, store_piece_fn *fn, void *arg) MUST;
+    /* NULL: the bytes are kept in memory until the commit. Blocks. */
+    enum err (*stage)(struct store *s, struct store_staged *st, str bytes) MUST;
+    void (*unstage)(struct store *s, struct store_staged *st);
     enum err (*partitions)(struct store *s, uint64_t from, uint64_t *out, size_t max,
                            size_t *got) MUST;
     enum err (*blobs)(struct store *s, const struct blob_id *from, struct store_blob_count *out,
@@ -43,6 +46,17 @@ struct store {
     pthread_mutex_t watch_lock;
     struct map watches; /* partition -> struct watch_list */
     atomic_size_t nwatches;
+};
+
+struct store_staged {
+    struct store *store;
+    struct blob_id id;
+    uint64_t length;
+    uint32_t crc;
+    struct segment *segment; /* the engine's: where the bytes are, held; NULL: in `copy` */
+    uint32_t number;
+    uint64_t offset;
+    struct buf copy;
 };
 
 /* A commit between submit and await. Engines that need more hang it on `work`. */

@@ -37,7 +37,7 @@ enum err journal_sync(int fd)
 
 /* The reserve is kept for the index and the compactor. Commits without blobs, by which people make
  * room, may use half of it. */
-static enum err disk_has_room(struct embedded *e, uint64_t bytes, bool blobs)
+enum err journal_room(struct embedded *e, uint64_t bytes, bool blobs)
 {
     uint64_t free_bytes = 0, total = 0;
     TRY(file_free_bytes(e->segments.dir, &free_bytes, &total));
@@ -57,10 +57,10 @@ static enum err reserve(struct embedded *e, struct segment *s, uint64_t end, boo
     uint64_t step = MIN((uint64_t)SEGMENT_RESERVE_STEP, MAX(s->capacity / 4, UINT64_C(65536)));
     uint64_t want = MAX(end - s->reserved, MIN(step, s->capacity - s->reserved));
     uint64_t least = end - s->reserved;
-    enum err err = disk_has_room(e, want, blobs);
+    enum err err = journal_room(e, want, blobs);
     if (err == ERR_NOSPACE) {
         want = least;
-        err = disk_has_room(e, want, blobs);
+        err = journal_room(e, want, blobs);
     }
     if (err == ERR_OK)
         err = file_reserve(s->fd, s->reserved, want);
@@ -122,7 +122,7 @@ static enum err rotate(struct embedded *e, uint64_t need, bool blobs)
 {
     struct segment *next = NULL;
     uint64_t capacity = MAX(e->segment_bytes, SEGMENT_HEADER + need + RECORD_HEADER);
-    TRY(disk_has_room(e, need, blobs));
+    TRY(journal_room(e, need, blobs));
     TRY(segment_create(&e->segments, false, capacity, &next));
     enum err err = e->current == NULL ? ERR_OK : end_segment(e);
     if (err != ERR_OK) {
@@ -154,6 +154,7 @@ static enum err plan_work(struct embedded *e, struct work *w)
         return plan_moves(&e->planner, &w->txn, encoded_meta(&w->enc));
     struct plan_input in = {.partition = w->partition,
                             .meta = encoded_meta(&w->enc),
+                            .format = w->enc.format,
                             .segment = e->current->number,
                             .offset = e->end,
                             .wall_ms = clock_wall_ms(),
@@ -166,7 +167,7 @@ static enum err plan_work(struct embedded *e, struct work *w)
 static void place(struct embedded *e, struct work *w)
 {
     struct record_header h = {.type = w->type,
-                              .format = RECORD_FORMAT,
+                              .format = w->enc.format,
                               .length = w->enc.length,
                               .meta_length = w->enc.meta_length,
                               .partition = w->partition,

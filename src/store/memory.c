@@ -51,7 +51,7 @@ static str blob_key(const struct blob_id *id) { return str_of(id->bytes, sizeof 
 static enum err blobs_keep(struct memory *m, const struct encoded *e)
 {
     struct record_commit c;
-    TRY(record_commit_read(encoded_meta(e), &c));
+    TRY(record_commit_read(encoded_meta(e), e->format, &c));
     for (uint64_t n = record_count(&c); n > 0; n--) {
         struct record_blob r = record_next_blob(&c);
         struct memory_blob *b = malloc(sizeof *b + r.length);
@@ -110,6 +110,7 @@ static enum err commit_locked(struct memory *m, const struct store_commit *c,
     overlay_txn_init(&t);
     struct plan_input in = {.partition = c->partition,
                             .meta = encoded_meta(enc),
+                            .format = enc->format,
                             .wall_ms = clock_wall_ms(),
                             .expect_version = c->expect_version,
                             .expects = c->expects,

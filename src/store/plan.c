@@ -63,8 +63,8 @@ static enum err blob_new(struct planner *p, struct overlay_txn *t, const struct 
     enum err e = blob_get(p, &k, &r);
     if (e != ERR_NOT_FOUND)
         return e == ERR_OK ? ERR_CONFLICT : e;
-    r = (struct blob_row){.segment = in->segment,
-                          .offset = in->offset + b->at,
+    r = (struct blob_row){.segment = b->segment != 0 ? b->segment : in->segment,
+                          .offset = b->segment != 0 ? b->at : in->offset + b->at,
                           .stored = b->length,
                           .length = b->length,
                           .crc = b->crc,
@@ -76,14 +76,20 @@ static enum err blobs_new(struct planner *p, struct overlay_txn *t, const struct
                           struct record_commit *c)
 {
     uint64_t n = record_count(c), bytes = 0;
+    int here = 0;
     for (uint64_t i = 0; i < n; i++) {
         struct record_blob b = record_next_blob(c);
         if (c->r.failed)
             return ERR_CORRUPT;
         TRY(blob_new(p, t, in, &b));
+        if (b.segment != 0) {
+            TRY(segment_add(p, t, b.segment, (int64_t)b.length, 1, b.length));
+            continue;
+        }
         bytes += b.length;
+        here++;
     }
-    return n == 0 ? ERR_OK : segment_add(p, t, in->segment, (int64_t)bytes, (int)n, bytes);
+    return here == 0 ? ERR_OK : segment_add(p, t, in->segment, (int64_t)bytes, here, bytes);
 }
 
 static enum err blob_count(struct planner *p, struct overlay_txn *t, const struct blob_id *id,
@@ -248,7 +254,7 @@ enum err plan_commit(struct planner *p, struct overlay_txn *t, const struct plan
 {
     struct record_commit c;
     *out = (struct store_result){0};
-    TRY(record_commit_read(in->meta, &c));
+    TRY(record_commit_read(in->meta, in->format, &c));
     TRY(token_known(p, in, &c.token, out));
     if (out->repeated)
         return ERR_OK;

@@ -13,6 +13,7 @@
 struct plan_input {
     uint64_t partition;
     str meta;         /* of the record; must outlive the txn */
+    uint8_t format;   /* of the record */
     uint32_t segment; /* where the record lies or will lie */
     uint64_t offset;
     uint64_t wall_ms;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/code.h"
+#include "store/engine.h"
 
 static void put32(uint8_t *p, uint32_t n)
 {
@@ -80,8 +81,11 @@ static struct blob_id read_id(struct reader *r)
     return id;
 }
 
-enum err record_commit_read(str meta, struct record_commit *out)
+enum err record_commit_read(str meta, uint8_t format, struct record_commit *out)
 {
+    if (format != RECORD_FORMAT && format != RECORD_FORMAT_STAGED)
+        return ERR_CORRUPT;
+    out->format = format;
     out->r = reader_of(meta);
     out->owner_epoch = read_be64(&out->r);
     str token = read_bytes(&out->r, sizeof out->token.bytes);
@@ -105,9 +109,13 @@ struct record_blob record_next_blob(struct record_commit *c)
     struct record_blob b = {.id = read_id(&c->r), .at = c->blob_at};
     b.length = read_varint(&c->r);
     b.crc = read_be32(&c->r);
+    if (c->format == RECORD_FORMAT_STAGED)
+        b.segment = read_be32(&c->r);
+    if (b.segment != 0)
+        b.at = read_be64(&c->r);
     if (b.length > STORE_BLOB_MAX)
         c->r.failed = true;
-    else
+    else if (b.segment == 0)
         c->blob_at += b.length;
     return b;
 }
@@ -133,16 +141,36 @@ static void write_ids(struct buf *out, const struct blob_id *ids, size_t n)
         buf_add(out, str_of(ids[i].bytes, sizeof ids[i].bytes));
 }
 
-void record_commit_write(const struct store_commit *c, const uint32_t *crcs, struct buf *out)
+uint8_t record_commit_format(const struct store_commit *c)
+{
+    for (size_t i = 0; i < c->nblobs; i++)
+        if (c->blobs[i].staged != NULL && c->blobs[i].staged->segment != NULL)
+            return RECORD_FORMAT_STAGED;
+    return RECORD_FORMAT;
+}
+
+static void write_blob(const struct store_blob_new *b, uint8_t format, uint32_t crc,
+                       struct buf *out)
+{
+    buf_add(out, str_of(b->id.bytes, sizeof b->id.bytes));
+    buf_add_varint(out, b->staged != NULL ? b->staged->length : b->prefix.len + b->len);
+    buf_add_be32(out, crc);
+    if (format != RECORD_FORMAT_STAGED)
+        return;
+    bool there = b->staged != NULL && b->staged->segment != NULL;
+    buf_add_be32(out, there ? b->staged->number : 0);
+    if (there)
+        buf_add_be64(out, b->staged->offset);
+}
+
+void record_commit_write(const struct store_commit *c, uint8_t format, const uint32_t *crcs,
+                         struct buf *out)
 {
     buf_add_be64(out, c->owner_epoch);
     buf_add(out, str_of(c->token.bytes, sizeof c->token.bytes));
     buf_add_varint(out, c->nblobs);
-    for (size_t i = 0; i < c->nblobs; i++) {
-        buf_add(out, str_of(c->blobs[i].id.bytes, sizeof c->blobs[i].id.bytes));
-        buf_add_varint(out, c->blobs[i].prefix.len + c->blobs[i].len);
-        buf_add_be32(out, crcs[i]);
-    }
+    for (size_t i = 0; i < c->nblobs; i++)
+        write_blob(&c->blobs[i], format, crcs[i], out);
     write_ids(out, c->refs, c->nrefs);
     write_ids(out, c->drops, c->ndrops);
     buf_add_varint(out, c->nops);

@@ -21,6 +21,9 @@
 #define RECORD_MAGIC 0x50484a52u /* "PHJR" */
 #define RECORD_HEADER 64
 #define RECORD_FORMAT 1
+/* A commit with blobs that were staged: each blob of meta is followed by its segment u32 (0: in the
+ * record, as in format 1) and, when that is not 0, the offset u64 of its bytes there. */
+#define RECORD_FORMAT_STAGED 2
 
 enum record_type { RECORD_COMMIT = 1, RECORD_MOVE = 2, RECORD_BLOB = 3, RECORD_END = 4 };
 
@@ -39,7 +42,8 @@ struct record_blob {
     struct blob_id id;
     uint64_t length;
     uint32_t crc;
-    uint64_t at; /* of the bytes, from the beginning of the record */
+    uint32_t segment; /* 0: in the record */
+    uint64_t at;      /* of the bytes, from the beginning of the record or of the segment's file */
 };
 
 /* A commit's meta, half read: fixed parts here, lists by the calls below, in this order. */
@@ -48,13 +52,15 @@ struct record_commit {
     struct store_token token;
     struct reader r;
     uint64_t blob_at; /* of the next blob's bytes */
+    uint8_t format;
 };
 struct record_op {
     enum store_op_kind kind;
     str key, value;
     int64_t delta;
 };
-enum err record_commit_read(str meta, struct record_commit *out) MUST;
+/* ERR_CORRUPT: also a format that is not known. */
+enum err record_commit_read(str meta, uint8_t format, struct record_commit *out) MUST;
 /* Each list begins with its count; read all its elements before the next count. */
 uint64_t record_count(struct record_commit *c);
 struct record_blob record_next_blob(struct record_commit *c);
@@ -62,7 +68,9 @@ struct blob_id record_next_id(struct record_commit *c);
 struct record_op record_next_op(struct record_commit *c);
 
 /* The meta of a commit. crcs: one per blob. */
-void record_commit_write(const struct store_commit *c, const uint32_t *crcs, struct buf *out);
+uint8_t record_commit_format(const struct store_commit *c);
+void record_commit_write(const struct store_commit *c, uint8_t format, const uint32_t *crcs,
+                         struct buf *out);
 
 static inline uint64_t record_align(uint64_t n) { return (n + 7) & ~UINT64_C(7); }
 

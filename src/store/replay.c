@@ -18,7 +18,8 @@
 enum err record_verify(const struct record_view *v)
 {
     const struct record_header *h = &v->header;
-    if (h->format != RECORD_FORMAT)
+    if (h->format != RECORD_FORMAT &&
+        !(h->format == RECORD_FORMAT_STAGED && h->type == RECORD_COMMIT))
         return ERR_CORRUPT;
     str meta = str_sub(v->bytes, RECORD_HEADER, h->meta_length);
     if (code_crc32c(0, meta.data, meta.len) != h->meta_crc)
@@ -30,9 +31,11 @@ enum err record_verify(const struct record_view *v)
     if (h->type != RECORD_COMMIT)
         return ERR_OK;
     struct record_commit c;
-    TRY(record_commit_read(meta, &c));
+    TRY(record_commit_read(meta, h->format, &c));
     for (uint64_t n = record_count(&c); n > 0; n--) {
         struct record_blob b = record_next_blob(&c);
+        if (b.segment != 0 && !c.r.failed)
+            continue; /* checked from its row */
         if (c.r.failed || b.at > v->bytes.len || b.length > v->bytes.len - b.at ||
             code_crc32c(0, v->bytes.data + b.at, b.length) != b.crc)
             return ERR_CORRUPT;
@@ -107,12 +110,35 @@ static enum err replay_plan(struct replay *r, const struct record_view *v)
         return plan_moves(&e->planner, &r->txn, meta);
     struct plan_input in = {.partition = v->header.partition,
                             .meta = meta,
+                            .format = v->header.format,
                             .segment = r->segment->number,
                             .offset = v->offset,
                             .wall_ms = v->header.wall_ms,
                             .replay = true};
     TRY(plan_commit(&e->planner, &r->txn, &in, &out));
     return out.version == v->header.version ? ERR_OK : ERR_CORRUPT;
+}
+
+/* What was staged was on disk before its commit was written. */
+static enum err staged_are_there(struct embedded *e, const struct record_view *v)
+{
+    struct record_commit c;
+    if (v->header.type != RECORD_COMMIT || v->header.format != RECORD_FORMAT_STAGED)
+        return ERR_OK;
+    TRY(record_commit_read(str_sub(v->bytes, RECORD_HEADER, v->header.meta_length),
+                           v->header.format, &c));
+    for (uint64_t n = record_count(&c); n > 0; n--) {
+        struct record_blob b = record_next_blob(&c);
+        struct segment *s = b.segment != 0 ? segment_hold(&e->segments, b.segment) : NULL;
+        uint64_t size = s != NULL ? atomic_load(&s->size) : 0;
+        segment_release(&e->segments, s);
+        if (b.segment == 0 || (b.at <= size && b.length <= size - b.at))
+            continue;
+        LOG_ERROR("store", "segment %08x is missing or too short for a staged blob",
+                  (unsigned)b.segment);
+        return ERR_CORRUPT;
+    }
+    return ERR_OK;
 }
 
 static enum err replay_record(void *arg, const struct record_view *v)
@@ -129,7 +155,9 @@ static enum err replay_record(void *arg, const struct record_view *v)
     }
     if (e->store.read_only)
         return ERR_UNAVAILABLE;
-    enum err err = replay_plan(r, v);
+    enum err err = staged_are_there(e, v);
+    if (err == ERR_OK)
+        err = replay_plan(r, v);
     if (err != ERR_OK) {
         LOG_ERROR("store", "record %08x:%llu does not fit the index: %s",
                   (unsigned)r->segment->number, (unsigned long long)v->offset, err_name(err));

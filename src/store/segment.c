@@ -391,6 +391,13 @@ void segment_writer(struct segment_table *t, struct segment *s, int by)
     pthread_mutex_unlock(&t->lock);
 }
 
+void segment_staged(struct segment_table *t, struct segment *s, int by)
+{
+    pthread_mutex_lock(&t->lock);
+    s->staged += (unsigned)by;
+    pthread_mutex_unlock(&t->lock);
+}
+
 enum err segment_drop(struct segment_table *t, uint32_t number)
 {
     BUF_AUTO struct buf name = BUF_INIT(32);

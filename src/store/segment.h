@@ -30,6 +30,7 @@ struct segment {
     uint64_t filled;       /* the writer's: the file's length, with zeros behind the records */
     uint64_t capacity;
     unsigned holders, writers; /* under the table's lock */
+    unsigned staged;           /* blobs in it that await their commit; the same */
     bool gone;
     int reader; /* opened at the first read; under the table's lock */
     str map;
@@ -65,6 +66,8 @@ enum err segment_open_writer(struct segment_table *t, struct segment *s) MUST;
 void segment_seal(struct segment_table *t, struct segment *s);
 /* Groups in flight keep the descriptor open. */
 void segment_writer(struct segment_table *t, struct segment *s, int by);
+/* Bytes in it await their commit (by 1), or no longer (-1): it is not dropped meanwhile. */
+void segment_staged(struct segment_table *t, struct segment *s, int by);
 /* Removes it from the table and the folder; who holds it can go on reading. */
 enum err segment_drop(struct segment_table *t, uint32_t number) MUST;
 void segment_name(const struct segment *s, struct buf *out);

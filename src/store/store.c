@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/code.h"
 #include "os/clock.h"
 #include "os/fiber.h"
 #include "os/loop.h"
@@ -186,6 +187,11 @@ static enum err check_blobs(const struct store_commit *c)
         return ERR_LIMIT;
     for (size_t i = 0; i < c->nblobs; i++) {
         const struct store_blob_new *b = &c->blobs[i];
+        if (b->staged) {
+            if (!blob_id_eq(&b->staged->id, &b->id))
+                return ERR_INVALID;
+            continue;
+        }
         if (b->len > STORE_BLOB_MAX || b->prefix.len > STORE_BLOB_MAX - b->len)
             return ERR_LIMIT;
         if (blob_id_is_none(&b->id) || (b->fd < 0 && b->data.len != b->len))
@@ -258,6 +264,62 @@ enum err store_commit(struct store *s, const struct store_commit *c, struct stor
     struct store_pending *p;
     TRY(submit(s, c, fiber_current() == NULL, &p));
     return store_await(p, out);
+}
+
+/* ---- Staging ---- */
+
+struct stage_call {
+    struct store_staged *st;
+    str bytes;
+    enum err result;
+};
+
+static void stage_run(void *arg)
+{
+    struct stage_call *c = arg;
+    struct store_staged *st = c->st;
+    st->crc = code_crc32c(0, c->bytes.data, c->bytes.len);
+    if (st->store->engine->stage) {
+        c->result = st->store->engine->stage(st->store, st, c->bytes);
+        return;
+    }
+    buf_init(&st->copy, STORE_BLOB_MAX);
+    buf_add(&st->copy, c->bytes);
+    c->result = buf_ok(&st->copy) ? ERR_OK : ERR_NOMEM;
+}
+
+enum err store_blob_stage(struct store *s, const struct blob_id *id, str bytes,
+                          struct store_staged **out)
+{
+    *out = NULL;
+    if (s->read_only)
+        return ERR_DENIED;
+    if (bytes.len > STORE_BLOB_MAX)
+        return ERR_LIMIT;
+    struct store_staged *st = calloc(1, sizeof *st);
+    if (st == NULL)
+        return ERR_NOMEM;
+    *st = (struct store_staged){.store = s, .id = *id, .length = bytes.len};
+    struct stage_call c = {.st = st, .bytes = bytes};
+    enum err e = offload_run(stage_run, &c);
+    if (e == ERR_OK)
+        e = c.result;
+    if (e != ERR_OK) {
+        store_staged_drop(st);
+        return e;
+    }
+    *out = st;
+    return ERR_OK;
+}
+
+void store_staged_drop(struct store_staged *st)
+{
+    if (st == NULL)
+        return;
+    if (st->store->engine->unstage)
+        st->store->engine->unstage(st->store, st);
+    buf_free(&st->copy);
+    free(st);
 }
 
 /* ---- Reads ---- */

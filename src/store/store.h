@@ -80,13 +80,22 @@ struct store_expect {
 };
 /* A new blob; the commit holds its first reference. The bytes come from memory (data) or, when fd
  * is >= 0, from the first `len` bytes of that file; prefix stands before them in the blob. */
+struct store_staged;
 struct store_blob_new {
     struct blob_id id;
     str prefix;
     str data;
     int fd;
-    uint64_t len; /* bytes of data or of the file, without the prefix */
+    uint64_t len;                      /* bytes of data or of the file, without the prefix */
+    const struct store_staged *staged; /* not NULL: it is there already; only the id counts here */
 };
+/* A large blob can go to the disk ahead of its commit, so that neither the commit nor those that
+ * share its flush wait for so many bytes. Written in pieces, at most half of the time, by a worker;
+ * on disk when this returns. What no commit takes, before the drop or a crash, is dead space. */
+enum err store_blob_stage(struct store *s, const struct blob_id *id, str bytes,
+                          struct store_staged **out) WAITS MUST;
+/* When the commits that name it are answered, or instead of them. NULL is fine. */
+void store_staged_drop(struct store_staged *st);
 #define STORE_ANY_VERSION UINT64_MAX
 struct store_token {
     uint8_t bytes[16]; /* all zero: none */

@@ -49,7 +49,8 @@ static struct store *open_at(const char *dir, enum err want)
 }
 
 /* Commit n of thread t: a row and its blob, whose bytes are known from (t, n). Thread 0 also drops
- * the blob of its commit n - 3, so that the compactor has work. */
+ * the blob of its commit n - 3, so that the compactor has work. Blobs of threads 0 and 1 are
+ * staged, and of some no commit is made. */
 static void names_of(unsigned t, uint64_t n, char key[16], struct blob_id *id, char *body,
                      size_t *len)
 {
@@ -82,7 +83,18 @@ static enum err commit_one(struct store *s, unsigned t, uint64_t n)
                              .nblobs = 1};
     c.drops = &old;
     c.ndrops = t == 0 && n >= 3;
-    return store_commit(s, &c, NULL);
+    struct store_staged *staged = NULL;
+    enum err e = t > 1 ? ERR_OK : store_blob_stage(s, &id, str_of(body, len), &staged);
+    if (e == ERR_OK && n % 5 == 0) { /* given up, and once more */
+        store_staged_drop(staged);
+        staged = NULL;
+        e = t > 1 ? ERR_OK : store_blob_stage(s, &id, str_of(body, len), &staged);
+    }
+    b.staged = staged;
+    if (e == ERR_OK)
+        e = store_commit(s, &c, NULL);
+    store_staged_drop(staged);
+    return e;
 }
 
 struct child_thread {
@@ -336,7 +348,7 @@ static void damaged(unsigned commits, const char *segment)
     char *dir = test_folder_new(), *index = path_of(dir, "index"), *log = path_of(dir, segment);
     struct store *s = open_at(dir, ERR_OK);
     for (uint64_t n = 0; n < commits; n++)
-        assert_int_equal(commit_one(s, 1, n), ERR_OK);
+        assert_int_equal(commit_one(s, 2, n), ERR_OK);
     store_close(s);
     flip(log, 3000);
     s = open_at(dir, ERR_OK); /* behind the index's position: found by the check */
@@ -363,6 +375,28 @@ static void damaged(unsigned commits, const char *segment)
 static void damage_in_old_segment_stops(void **state) { damaged(400, "journal/00000001.log"); }
 
 static void damage_inside_last_segment_stops(void **state) { damaged(40, "journal/00000001.log"); }
+
+/* A replay that meets a commit of a staged blob whose file is not there stops. */
+static void lost_staged_blob_stops(void **state)
+{
+    char *dir = test_folder_new(), *index = path_of(dir, "index");
+    char *cold = path_of(dir, "journal/00000001.cold");
+    struct store *s = open_at(dir, ERR_OK);
+    for (uint64_t n = 0; n < 10; n++)
+        assert_int_equal(commit_one(s, 1, n), ERR_OK);
+    store_close(s);
+    test_folder_remove(index); /* now it must be replayed */
+    FD_AUTO int fd = -1;
+    uint64_t size;
+    assert_int_equal(file_open(-100, str_c(cold), FILE_READ | FILE_WRITE, &fd), ERR_OK);
+    assert_int_equal(file_size(fd, &size), ERR_OK);
+    assert_int_equal(file_truncate(fd, size - 64), ERR_OK);
+    (void)open_at(dir, ERR_CORRUPT);
+    assert_int_equal(remove(cold), 0);
+    (void)open_at(dir, ERR_CORRUPT);
+    free(cold);
+    test_folder_remove(dir);
+}
 
 static void failed_flush_ends_the_process(void **state)
 {
@@ -624,6 +658,7 @@ int main(void)
         cmocka_unit_test(unsynced_tail_is_cut),
         cmocka_unit_test(damage_in_old_segment_stops),
         cmocka_unit_test(damage_inside_last_segment_stops),
+        cmocka_unit_test(lost_staged_blob_stops),
         cmocka_unit_test(failed_flush_ends_the_process),
         cmocka_unit_test(full_disk),
         cmocka_unit_test(backup_under_load),
