@@ -330,7 +330,7 @@ static enum err thread_open(struct house_thread *t)
             .quota_changed = quota_changed,
             .snapshot_min = c->imap_snapshot_min ? (uint32_t)c->imap_snapshot_min : UINT32_MAX},
         &t->accounts));
-    TRY(search_indexer_start(t->accounts, &t->indexer));
+    TRY(search_indexer_start(t->accounts, t->house->search, &t->indexer));
     TRY(view_keeper_start(t->accounts, &t->keeper));
     struct auth_policy policy = auth_policy_of(c);
     TRY(auth_open(&h->directory, &policy, &t->keys.hasher, &t->local.auth));
@@ -440,6 +440,8 @@ static void house_end(void *arg) WAITS
 {
     struct house_process *h = arg;
     house_reports_end(h);
+    search_background_stop(h->search); /* while all threads run: they make its commits */
+    h->search = NULL;
     keepers_end(h);
     for (uint32_t i = 1; i < h->nthreads; i++) {
         house_run_on(&h->threads[i], stop_here, h->threads[i].loop);
@@ -586,6 +588,7 @@ static enum err house_open(struct house_process *h, int control)
     for (uint32_t i = 0; i < s->ngates; i++)
         grants_init(&h->grants[i]);
     TRY(house_abuse_open(h));
+    TRY(search_background_start(h->store, &h->search));
     TRY(threads_open(h));
     h->parent = (struct ipc_link){
         .name = "parent", .service = &from_parent, .ctx = h, .ended = parent_gone};

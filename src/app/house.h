@@ -73,6 +73,7 @@ struct house_process {
     struct server *server;
     struct store *store;
     struct directory directory;
+    struct search_background *search; /* keeps the indexes of all accounts */
     struct house_thread *threads;
     uint32_t nthreads;
     struct grants *grants;       /* one per gate */

@@ -131,13 +131,20 @@ struct account *account_ref(struct account *a)
     return a;
 }
 
-enum err account_open(struct accounts *as, uint64_t id, struct account **out)
+enum err account_open_rows(struct accounts *as, uint64_t id, struct account **out)
 {
     assert(id >= STORE_PARTITION_ACCOUNTS);
     struct account *a = map_get_u64(&as->open, id);
     if (!a && !(a = account_new(as, id)))
         return ERR_NOMEM;
-    account_ref(a);
+    *out = account_ref(a);
+    return ERR_OK;
+}
+
+enum err account_open(struct accounts *as, uint64_t id, struct account **out)
+{
+    struct account *a;
+    TRY(account_open_rows(as, id, &a));
     enum err e = account_refresh(a);
     if (e != ERR_OK) {
         account_close(a);

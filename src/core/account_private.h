@@ -31,7 +31,8 @@ struct accounts {
     struct list views;          /* all of them */
     struct view_keeper *keeper; /* packs, and writes snapshots; NULL: nobody does */
     struct fiber_group group;
-    struct search_indexer *indexer; /* told of every change; NULL: none */
+    struct search_indexer *indexer;       /* told of every change; NULL: none */
+    struct search_background *background; /* these are its own: session threads commit for it */
 };
 
 struct box {
@@ -87,6 +88,8 @@ void mailbox_purge_start(struct account *a);     /* if there is anything to purg
 enum err account_ready(struct account *a) WAITS MUST;
 void account_published(struct account *a);
 void account_follow(struct account *a); /* starts the watch */
+/* Like account_open, but nothing of it is loaded: for what reads rows alone. */
+enum err account_open_rows(struct accounts *as, uint64_t id, struct account **out) MUST;
 struct account *account_ref(struct account *a);
 
 /* One at a time within an account: what must know where else a message is. Not across accounts. */
@@ -161,6 +164,8 @@ enum err change_run_step(struct account *a, change_step_fn *fn, void *arg) WAITS
 /* A row as the commits in flight will leave it. False: it is not there (any more). */
 bool change_predicted(struct account *a, struct mailbox_view *v, uint32_t uid,
                       struct message_row *out);
+/* Is a commit in flight that changes flags of messages of the mailbox? */
+bool change_sets_flags(const struct account *a, uint32_t mailbox);
 
 /* ---- views ---- */
 #define CHUNK_ROWS ROW_PACK_ROWS

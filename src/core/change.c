@@ -463,6 +463,17 @@ static const struct message_row *effect_row(const struct effect *e, uint32_t uid
     return at < e->n && e->rows[at].uid == uid ? &e->rows[at] : NULL;
 }
 
+bool change_sets_flags(const struct account *a, uint32_t mailbox)
+{
+    LIST_EACH (it, &a->in_flight) {
+        const struct change *c = container_of(it, struct change, link);
+        for (const struct effect *e = c->effects; e; e = e->next)
+            if (e->mailbox == mailbox && e->kind == EFFECT_FLAGS)
+                return true;
+    }
+    return false;
+}
+
 bool change_predicted(struct account *a, struct mailbox_view *v, uint32_t uid,
                       struct message_row *out)
 {

@@ -8,7 +8,7 @@
 size_t message_pick(struct mailbox_view *v, const struct set *uids, uint32_t flags, uint64_t *next,
                     struct message_row *out, size_t max)
 {
-    bool quiet = list_empty(&v->account->in_flight); /* then the rows are as they will be */
+    bool quiet = !change_sets_flags(v->account, v->mailbox); /* then they are as they will be */
     struct view_want want = {.deleted = quiet && (flags & FLAG_DELETED)};
     size_t got = 0;
     for (size_t r = 0; r < uids->count; r++) {

@@ -60,11 +60,21 @@ enum err search_messages(struct account *a, const struct search_query *q, const 
                          size_t n, uint8_t *answers) WAITS MUST;
 
 /* ---- the index ---- */
-/* Keeps the index of every account of this thread that changes or is searched, in the background;
- * one for each struct accounts. Fails only without memory. */
+/* Keeps the index of every account that changes, on one background thread (os/background.h). What
+ * arrives while it has nothing else to do is in the index within a second. */
+struct search_background;
+enum err search_background_start(struct store *s, struct search_background **out) WAITS MUST;
+/* When it returns its thread has ended. The loops of all its indexers must be running: what it has
+ * begun is committed there. NULL is fine. */
+void search_background_stop(struct search_background *b) WAITS;
+/* A session thread's part: it tells of changes and makes the commits of the accounts whose home it
+ * is, those whose id modulo the number of indexers is its place in the order of their starts. Fails
+ * only without memory. */
 struct search_indexer;
-enum err search_indexer_start(struct accounts *as, struct search_indexer **out) MUST;
-void search_indexer_stop(struct search_indexer *x) WAITS; /* NULL is fine; before accounts_close */
+enum err search_indexer_start(struct accounts *as, struct search_background *b,
+                              struct search_indexer **out) MUST;
+/* On its thread, after search_background_stop, before accounts_close. NULL is fine. */
+void search_indexer_stop(struct search_indexer *x) WAITS;
 /* Now and until there is nothing left to do; what the background does too. For tests, benches. */
 enum err search_index_update(struct account *a) WAITS MUST;
 /* Forgets the index of the account; it will be made anew. */

@@ -198,39 +198,72 @@ static void job_close(struct build_job *j)
 
 /* ---- committing ---- */
 
-/* Puts the job's segment in place of the parts given (maybe none). */
-static enum err put_segment(struct account *a, struct build_job *j, uint64_t first, uint64_t last,
-                            uint64_t docs, const struct search_part *old, size_t nold)
+/* The job's segment in place of the parts given (maybe none). */
+struct put {
+    const struct build_job *job;
+    uint64_t first, last, docs;
+    const struct search_part *old;
+    size_t nold;
+    struct blob_id blob;
+    struct store_staged *staged;
+};
+
+static enum err put_once(struct account *a, const struct put *p)
 {
     struct change *c;
     BUF_AUTO struct buf value = BUF_INIT(1024);
-    struct search_row row = {.last = last,
-                             .docs = docs,
+    const struct build_job *j = p->job;
+    struct search_row row = {.last = p->last,
+                             .docs = p->docs,
                              .index_bytes = j->index_bytes,
                              .blob_bytes = j->out.len,
                              .text_bytes = segment_text_bytes(j->builder),
-                             .blob = blob_id_new()};
+                             .blob = p->blob};
     TRY(change_begin(a, &c));
     c->blobs = ARENA_ARRAY(&c->arena, struct store_blob_new, 1);
-    c->drops = ARENA_ARRAY(&c->arena, struct blob_id, nold + 1);
+    c->drops = ARENA_ARRAY(&c->arena, struct blob_id, p->nold + 1);
     if (!c->blobs || !c->drops) {
         change_drop(c);
         return ERR_NOMEM;
     }
-    for (size_t i = 0; i < nold; i++) {
-        if (old[i].first != first)
-            change_delete(c, key_search(old[i].first));
-        c->drops[c->ndrops++] = old[i].row.blob;
+    for (size_t i = 0; i < p->nold; i++) {
+        if (p->old[i].first != p->first)
+            change_delete(c, key_search(p->old[i].first));
+        c->drops[c->ndrops++] = p->old[i].row.blob;
     }
-    if (nold)
-        search_row_encode(&old[0].row, &value);
-    change_expect(c, key_search(first), buf_str(&value));
+    if (p->nold)
+        search_row_encode(&p->old[0].row, &value);
+    change_expect(c, key_search(p->first), buf_str(&value));
     buf_reset(&value);
     search_row_encode(&row, &value);
     c->blobs[c->nblobs++] = (struct store_blob_new){
-        .id = row.blob, .data = buf_str(&j->out), .fd = -1, .len = j->out.len};
-    change_put(c, key_search(first), buf_str(&value));
+        .id = row.blob, .data = buf_str(&j->out), .fd = -1, .len = j->out.len, .staged = p->staged};
+    change_put(c, key_search(p->first), buf_str(&value));
     return change_commit(c, NULL, NULL);
+}
+
+/* What is built is not built again because others were quicker. */
+static enum err put_here(struct account *a, void *arg)
+{
+    enum err e;
+    unsigned tries = 0;
+    do
+        e = put_once(a, arg);
+    while (e != ERR_OK && change_again(&e, &tries));
+    return e;
+}
+
+static enum err put_segment(struct account *a, const struct build_job *j, uint64_t first,
+                            uint64_t last, uint64_t docs, const struct search_part *old,
+                            size_t nold)
+{
+    struct put p = {j, first, last, docs, old, nold, blob_id_new(), NULL};
+    if (j->out.len >= SEARCH_STAGE_BYTES)
+        TRY(store_blob_stage(accounts_store(account_accounts(a)), &p.blob, buf_str(&j->out),
+                             &p.staged));
+    enum err e = search_commit_at_home(a, put_here, &p);
+    store_staged_drop(p.staged);
+    return e;
 }
 
 /* ---- the next new messages ---- */
@@ -295,19 +328,17 @@ static enum err gather_batch(struct account *a, const struct buf *ids, struct ba
     return ERR_OK;
 }
 
-/* One segment of new messages; *more: something was done. */
-static enum err index_new(struct account *a, uint64_t after, bool *more)
+static enum err index_behind(struct account *a, uint64_t after, struct search_step *out)
 {
     BUF_AUTO struct buf ids = BUF_INIT(SEARCH_BATCH_MESSAGES * sizeof(uint64_t));
     struct batch b = {0};
     buf_init(&b.items, SEARCH_BATCH_BYTES + 4 * SEGMENT_MESSAGE_MAX);
     TRY(read_ids(a, after + 1, UINT64_MAX, SEARCH_BATCH_MESSAGES, &ids));
-    *more = ids.len > 0;
     enum err e = gather_batch(a, &ids, &b);
-    if (e == ERR_OK && b.messages > 0)
+    out->made = e == ERR_OK && b.messages > 0; /* else: all of them went meanwhile */
+    out->more = out->made && (ids.len == ids.max || b.items.len >= SEARCH_BATCH_BYTES);
+    if (out->made)
         e = build_batch(a, &b, after + 1);
-    else if (e == ERR_OK)
-        *more = false; /* all of them went meanwhile */
     buf_free(&b.items);
     return e;
 }
@@ -390,13 +421,34 @@ static enum err merge_run(struct account *a, const struct search_part *parts, si
 
 /* ---- the whole ---- */
 
-static enum err drop_rows(struct account *a)
+static enum err drop_rows(struct account *a, void *arg)
 {
     struct change *c;
     TRY(change_begin(a, &c));
     struct store_key from = key_space(SPACE_SEARCH), to = key_space_end(SPACE_SEARCH);
     change_delete_range(c, from, to);
     return change_commit(c, NULL, NULL);
+}
+
+static enum err drop_parts(struct account *a, void *arg)
+{
+    const struct search_manifest *m = arg;
+    enum err e = ERR_OK;
+    for (size_t at = 0; e == ERR_OK && at < manifest_count(m);) {
+        struct change *c;
+        e = change_begin(a, &c);
+        if (e != ERR_OK)
+            break;
+        size_t n = MIN(manifest_count(m) - at, (size_t)500);
+        c->drops = ARENA_ARRAY(&c->arena, struct blob_id, n);
+        for (size_t i = 0; c->drops && i < n; i++) {
+            change_delete(c, key_search(manifest_parts(m)[at + i].first));
+            c->drops[c->ndrops++] = manifest_parts(m)[at + i].row.blob;
+        }
+        e = change_commit(c, NULL, NULL);
+        at += n;
+    }
+    return e;
 }
 
 enum err search_index_drop(struct account *a)
@@ -406,44 +458,56 @@ enum err search_index_drop(struct account *a)
     if (e == ERR_CORRUPT) {
         LOG_WARN("search", "index of account %llu is unreadable and is made anew",
                  (unsigned long long)account_id(a));
-        buf_free(&m.rows);
-        return drop_rows(a); /* blobs named only there stay until check finds them */
-    }
-    for (size_t at = 0; e == ERR_OK && at < manifest_count(&m);) {
-        struct change *c;
-        e = change_begin(a, &c);
-        if (e != ERR_OK)
-            break;
-        size_t n = MIN(manifest_count(&m) - at, (size_t)500);
-        c->drops = ARENA_ARRAY(&c->arena, struct blob_id, n);
-        for (size_t i = 0; c->drops && i < n; i++) {
-            change_delete(c, key_search(manifest_parts(&m)[at + i].first));
-            c->drops[c->ndrops++] = manifest_parts(&m)[at + i].row.blob;
-        }
-        e = change_commit(c, NULL, NULL);
-        at += n;
+        e = search_commit_at_home(a, drop_rows,
+                                  NULL); /* blobs named only there: check finds them */
+    } else if (e == ERR_OK) {
+        e = search_commit_at_home(a, drop_parts, &m);
     }
     buf_free(&m.rows);
     return e;
 }
 
-static enum err update_step(struct account *a, bool *more)
+/* Of another version, or damaged: made anew. */
+static enum err step_end(struct account *a, enum err e, struct search_step *out)
+{
+    if (e != ERR_CORRUPT && e != ERR_UNSUPPORTED)
+        return e;
+    out->made = out->more = true;
+    return search_index_drop(a);
+}
+
+enum err search_index_new(struct account *a, struct search_step *out)
 {
     struct search_manifest m = {0};
-    size_t from = 0, n;
+    *out = (struct search_step){0};
     enum err e = search_manifest_read(a, &m);
-    if (e == ERR_OK && (n = find_run(&m, &from)) > 0) {
-        e = merge_run(a, manifest_parts(&m) + from, n);
-        *more = true;
-    } else if (e == ERR_OK) {
-        size_t count = manifest_count(&m);
-        e = index_new(a, count ? manifest_parts(&m)[count - 1].row.last : 0, more);
-    }
+    size_t count = manifest_count(&m);
+    if (e == ERR_OK)
+        e = index_behind(a, count ? manifest_parts(&m)[count - 1].row.last : 0, out);
     buf_free(&m.rows);
-    if (e != ERR_CORRUPT && e != ERR_UNSUPPORTED) /* of another version: made anew */
-        return e;
-    *more = true;
-    return search_index_drop(a);
+    return step_end(a, e, out);
+}
+
+enum err search_index_merge(struct account *a, struct search_step *out)
+{
+    struct search_manifest m = {0};
+    size_t from = 0, n = 0;
+    enum err e = search_manifest_read(a, &m);
+    if (e == ERR_OK && (n = find_run(&m, &from)) > 0)
+        e = merge_run(a, manifest_parts(&m) + from, n);
+    out->made = out->more = n > 0;
+    buf_free(&m.rows);
+    return step_end(a, e, out);
+}
+
+static enum err update_step(struct account *a, bool *more)
+{
+    struct search_step step;
+    TRY(search_index_new(a, &step));
+    if (!step.made)
+        TRY(search_index_merge(a, &step));
+    *more = step.made;
+    return ERR_OK;
 }
 
 #define STEPS_MAX 1000000

@@ -13,6 +13,20 @@
 
 void search_indexer_wake(struct search_indexer *x, uint64_t account); /* does not wait */
 
+/* Runs fn(a, arg) where a's commits are made: here, or for the background thread on a session
+ * thread, with that thread's account. */
+typedef enum err search_commit_fn(struct account *a, void *arg) WAITS;
+enum err search_commit_at_home(struct account *a, search_commit_fn *fn, void *arg) WAITS MUST;
+
+/* One segment of new messages; one merge. */
+struct search_step {
+    bool made; /* something was done, also when it is an error */
+    bool more; /* and there is more of it */
+};
+typedef enum err search_step_fn(struct account *a, struct search_step *out) WAITS;
+enum err search_index_new(struct account *a, struct search_step *out) WAITS MUST;
+enum err search_index_merge(struct account *a, struct search_step *out) WAITS MUST;
+
 struct search_manifest {
     struct buf rows; /* struct search_part */
 };
@@ -38,6 +52,7 @@ enum err search_index_ask(struct account *a, struct search_matcher *m, const uin
 
 #define SEARCH_BATCH_MESSAGES 1000
 #define SEARCH_BATCH_BYTES ((size_t)4 << 20) /* of encoded text, gathered before it is built */
-#define SEARCH_MERGE_COUNT 8                 /* neighbours of a size that become one */
+#define SEARCH_STAGE_BYTES 131072 /* from here on a segment is written ahead of its commit */
+#define SEARCH_MERGE_COUNT 8      /* neighbours of a size that become one */
 
 #endif

@@ -16,7 +16,8 @@
 #include <string.h>
 
 #define ROW_MAX STORE_VALUE_MAX
-#define STAGED_BLOBS 60 /* of a commit; STORE_BLOBS_MAX */
+#define STAGED_BLOBS 60    /* of a commit; STORE_BLOBS_MAX */
+#define AHEAD_BYTES 131072 /* parts from here on are written ahead of their commit */
 
 struct save {
     struct account *account;
@@ -35,6 +36,7 @@ struct save {
     struct snapshot_part part;
     struct buf staged[STAGED_BLOBS];
     struct blob_id staged_ids[STAGED_BLOBS];
+    struct store_staged *ahead[STAGED_BLOBS]; /* of the large ones: they are on the disk already */
     size_t nstaged, staged_bytes;
     uint64_t part_rows, written;
     uint32_t done; /* UIDs up to it are in `next` or in `part` */
@@ -85,7 +87,8 @@ static enum err commit_once(struct save *s, const struct buf *value)
         c->blobs[c->nblobs++] = (struct store_blob_new){.id = s->staged_ids[i],
                                                         .data = buf_str(&s->staged[i]),
                                                         .fd = -1,
-                                                        .len = s->staged[i].len};
+                                                        .len = s->staged[i].len,
+                                                        .staged = s->ahead[i]};
     c->drops = (struct blob_id *)s->drops.data;
     c->ndrops = s->drops.len / sizeof(struct blob_id);
     change_expect(c, key_snapshot(s->mailbox), buf_str(&s->value));
@@ -119,6 +122,26 @@ static enum err commit_tries(struct save *s, const struct buf *value)
     return e;
 }
 
+static void staged_free(struct save *s)
+{
+    for (size_t i = 0; i < s->nstaged; i++) {
+        buf_free(&s->staged[i]);
+        store_staged_drop(s->ahead[i]);
+        s->ahead[i] = NULL;
+    }
+    s->nstaged = s->staged_bytes = 0;
+}
+
+/* Megabytes are not copied on this thread, and nobody's commit waits for them. */
+static enum err write_ahead(struct save *s)
+{
+    for (size_t i = 0; i < s->nstaged; i++)
+        if (s->staged[i].len >= AHEAD_BYTES && !s->ahead[i])
+            TRY(store_blob_stage(s->account->owner->o.store, &s->staged_ids[i],
+                                 buf_str(&s->staged[i]), &s->ahead[i]));
+    return ERR_OK;
+}
+
 /* What the store has now is what the view's later changes are measured by. */
 static void install(struct save *s, const struct buf *value, const struct buf *parts,
                     uint64_t version)
@@ -135,9 +158,7 @@ static void install(struct save *s, const struct buf *value, const struct buf *p
         snapshot_forget(s->view); /* the next save sees a stranger's row, and writes all */
     buf_reset(&s->value);
     buf_add(&s->value, buf_str(value));
-    for (size_t i = 0; i < s->nstaged; i++)
-        buf_free(&s->staged[i]);
-    s->nstaged = s->staged_bytes = 0;
+    staged_free(s);
     buf_reset(&s->drops);
 }
 
@@ -146,6 +167,7 @@ static enum err commit(struct save *s)
     BUF_AUTO struct buf parts = BUF_INIT(2 * SNAPSHOT_PARTS_MAX * sizeof(struct snapshot_part));
     BUF_AUTO struct buf value = BUF_INIT(ROW_MAX);
     uint64_t version = 0;
+    TRY(write_ahead(s));
     TRY(next_row(s, &parts, &version, &value));
     TRY(commit_tries(s, &value));
     install(s, &value, &parts, version);
@@ -349,8 +371,7 @@ static struct save *save_new(struct account *a, uint32_t mailbox, struct mailbox
 
 static void save_free(struct save *s)
 {
-    for (size_t i = 0; i < s->nstaged; i++)
-        buf_free(&s->staged[i]);
+    staged_free(s);
     set_free(&s->touched);
     buf_free(&s->value);
     buf_free(&s->next);

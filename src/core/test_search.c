@@ -301,27 +301,86 @@ static void index_equals_scan(void **state)
 
 /* ---- in the background ---- */
 
+#define ARRIVALS 5
+#define WITHIN_MS 1000    /* of an arrival, when there is nothing else to do */
+#define PATIENCE_MS 60000 /* of this test with the machine */
+
 struct background {
     struct world w;
+    uint32_t inbox;
+    struct event changed;
+    struct change_watcher watcher;
     bool done;
 };
+
+/* Until the message is in the index; woken by the index's own commits. */
+static uint64_t await_indexed(struct background *b, uint64_t message)
+{
+    uint64_t begin = clock_mono_ms();
+    struct search_index_status s = {0};
+    for (;;) {
+        b->watcher.dirty = false;
+        OK(search_index_status(b->w.account, &s));
+        if (s.last >= message)
+            return clock_mono_ms() - begin;
+        if (!b->watcher.dirty)
+            OK(event_wait(&b->changed, begin + PATIENCE_MS));
+    }
+}
+
+/* A machine that others use may stall, so the best of some counts: a design that takes longer fails
+ * each time. */
+static void arrivals_are_quick(struct background *b)
+{
+    uint64_t best = UINT64_MAX;
+    for (int i = 0; i < ARRIVALS; i++)
+        best = MIN(best, await_indexed(b, add_random(&b->w, b->inbox)));
+    fprintf(stderr, "in the index after %llu ms\n", (unsigned long long)best);
+    assert_true(best <= WITHIN_MS);
+}
+
+/* Deliveries, flags and expunges go on while the index is made and merged. */
+static void index_follows_a_flood(struct background *b)
+{
+    struct search_index_status s;
+    uint64_t last = 0;
+    for (int i = 0; i < 600; i++) {
+        last = add_random(&b->w, b->inbox);
+        if (i % 50 == 49) {
+            uint32_t first = 1 + pick((uint32_t)last - 10);
+            struct set uids = set_of(first, first + 3), gone = {0};
+            OK(message_expunge(b->w.account, b->inbox, &uids, &gone, NULL));
+            set_free(&uids);
+            set_free(&gone);
+            await_indexed(b, last);
+        }
+        fiber_yield();
+    }
+    await_indexed(b, last);
+    OK(search_index_status(b->w.account, &s));
+    assert_int_equal(s.last, last);
+    compare(b->w.account, last);
+}
 
 static void background_run(void *arg)
 {
     struct background *b = arg;
+    struct search_background *search;
     struct search_indexer *indexer;
-    struct search_index_status s = {0};
-    uint32_t inbox = mailbox_id(b->w.account, "INBOX");
-    OK(search_indexer_start(b->w.accounts, &indexer));
-    uint64_t last = 0, begin = clock_mono_ms();
-    for (int i = 0; i < 50; i++)
-        last = add_random(&b->w, inbox);
-    while (s.last != last && clock_mono_ms() - begin < 10000) {
-        assert_int_equal(wait_until(deadline_in_ms(10)), ERR_TIMEOUT);
-        OK(search_index_status(b->w.account, &s));
-    }
-    assert_int_equal(s.last, last);
-    assert_int_equal(s.messages, 50);
+    b->inbox = mailbox_id(b->w.account, "INBOX");
+    OK(search_background_start(b->w.store, &search));
+    OK(search_indexer_start(b->w.accounts, search, &indexer));
+    event_init(&b->changed);
+    b->watcher.event = &b->changed;
+    account_watch(b->w.account, &b->watcher);
+    arrivals_are_quick(b);
+    index_follows_a_flood(b);
+    uint64_t last = add_random(&b->w, b->inbox); /* stopped while it has something to do */
+    search_background_stop(search);
+    compare(b->w.account, last);
+    last = add_random(&b->w, b->inbox); /* nobody hears of it */
+    compare(b->w.account, last);
+    change_watcher_stop(&b->watcher);
     search_indexer_stop(indexer);
     b->done = true;
 }
