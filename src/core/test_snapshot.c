@@ -437,6 +437,59 @@ static void a_large_mailbox_opens_with_little_work(void **state)
     world_close(&w);
 }
 
+static void set_flags(struct account *a, uint32_t mailbox, const struct set *uids, uint32_t flags)
+{
+    struct flag_result r;
+    struct flag_change f = {.how = FLAGS_REPLACE, .flags = flags};
+    OK(message_set_flags(a, mailbox, uids, &f, NULL, &r));
+    set_free(&r.changed);
+    set_free(&r.failed);
+}
+
+static void add_one(void *arg)
+{
+    struct world *w = arg;
+    add_some(w->account, mailbox_id(w->account, "INBOX"), 1);
+}
+
+/* What is deleted is found by the sums of chunks, also while others' commits are in flight. */
+static void expunge_beside_a_delivery(void *arg)
+{
+    struct world *w = arg;
+    uint32_t inbox = mailbox_id(w->account, "INBOX");
+    struct mailbox_view *v;
+    struct fiber_group group;
+    SET_AUTO struct set all = set_of(1, UINT32_MAX), gone = {0};
+    fiber_group_init(&group);
+    OK(view_open(w->account, inbox, &v));
+    (void)view_pack(v, SIZE_MAX, true);
+    assert_int_equal(w->accounts->unpacked, 0);
+    OK(fiber_start(&group, "add", add_one, w));
+    while (list_empty(&w->account->in_flight))
+        fiber_yield();
+    OK(message_expunge_deleted(w->account, inbox, &all, &gone, NULL));
+    fiber_group_join(&group);
+    assert_int_equal(set_size(&gone), 1);
+    assert_true(w->accounts->unpacked <= 4 * CHUNK_ROWS * sizeof(struct message_row));
+    view_close(v);
+}
+
+static void an_expunge_looks_at_little(void **state)
+{
+    struct slow_store *s = slow_open(1, 0);
+    struct world w = {.store = &s->store};
+    w.accounts = open_accounts(w.store, 0);
+    OK(account_open(w.accounts, ACCOUNT, &w.account));
+    OK(account_create_mailboxes(w.account));
+    uint32_t inbox = mailbox_id(w.account, "INBOX");
+    add_some(w.account, inbox, 20 * CHUNK_ROWS);
+    SET_AUTO struct set all = set_of(1, UINT32_MAX), one = set_of(7777, 7777);
+    set_flags(w.account, inbox, &all, 0);
+    set_flags(w.account, inbox, &one, FLAG_DELETED);
+    on_fiber(expunge_beside_a_delivery, &w);
+    world_close(&w);
+}
+
 static int seed(void **state)
 {
     const char *given = getenv("POSTHOUSE_SEED");
@@ -455,6 +508,7 @@ int main(void)
         cmocka_unit_test(deleting_a_mailbox_frees_its_snapshot),
         cmocka_unit_test(the_keeper_packs_and_saves),
         cmocka_unit_test(a_large_mailbox_opens_with_little_work),
+        cmocka_unit_test(an_expunge_looks_at_little),
     };
     return cmocka_run_group_tests(tests, seed, NULL);
 }

@@ -34,6 +34,7 @@ struct background {
     struct loop *loop;
     enum err opened;
     struct completion ready, *ended;
+    struct loop_task stop;
 };
 
 static enum err open_here(struct background *b, struct fiber_group *group)
@@ -97,14 +98,18 @@ enum err background_start(const char *name, fiber_fn *fn, void *arg, struct back
     return ERR_OK;
 }
 
+/* On its own thread: the loop may be gone as soon as it knows. */
+static void stop_here(struct loop_task *task) { loop_stop(loop_current()); }
+
 void background_stop(struct background *b)
 {
     if (!b)
         return;
     struct completion ended;
     completion_init(&ended);
-    b->ended = &ended; /* read after loop_stop was seen */
-    loop_stop(b->loop);
+    b->ended = &ended;
+    b->stop.fn = stop_here;
+    loop_post(b->loop, &b->stop);
     completion_wait(&ended);
     pthread_join(b->thread, NULL);
     free(b);

@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "os/background.h"
+#include "os/chan.h"
 #include "os/fiber.h"
 #include "os/file.h"
 #include "store/embedded.h"
@@ -112,6 +114,33 @@ static void hundred_alone(void *arg)
         assert_int_equal(commit_next(w), ERR_OK);
         w->done++;
     }
+}
+
+/* Others would wait for a stage that a thread which gives way to all of them is in. */
+struct background_world {
+    struct world w;
+    struct completion done;
+};
+
+static void hundred_in_background(void *arg)
+{
+    struct background_world *b = arg;
+    hundred_alone(&b->w);
+    completion_done(&b->done);
+}
+
+static void background_threads_leave_it_to_workers(void **state)
+{
+    struct background_world b;
+    struct background *thread;
+    world_open(&b.w);
+    completion_init(&b.done);
+    assert_int_equal(background_start("test", hundred_in_background, &b, &thread), ERR_OK);
+    completion_wait(&b.done);
+    background_stop(thread);
+    assert_int_equal(b.w.done, 100);
+    assert_int_equal(stats_of(b.w.s).lone, 0);
+    world_close(&b.w);
 }
 
 static void one_alone_needs_no_worker(void **state)
@@ -296,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_alone_needs_no_worker),
+        cmocka_unit_test(background_threads_leave_it_to_workers),
         cmocka_unit_test(a_slow_disk_is_for_the_workers),
         cmocka_unit_test(many_share_flushes),
         cmocka_unit_test(a_busy_loop_does_not_keep_it),
