@@ -86,6 +86,7 @@ struct build_job {
     struct buf out;
     size_t index_bytes;
     enum err e;
+    const atomic_bool *stop;
     /* merging */
     struct account *account;
     const struct search_part *parts;
@@ -118,13 +119,18 @@ static void build_message(struct build_job *j, struct reader *r)
     segment_add(j->builder, id, too_big ? STR_NONE : buf_str(&j->text.out), too_big);
 }
 
+static bool stopped(const struct build_job *j)
+{
+    return j->stop && atomic_load_explicit(j->stop, memory_order_relaxed);
+}
+
 static void build_now(void *arg)
 {
     struct build_job *j = arg;
     struct reader r = reader_of(j->items);
-    while (!r.failed && r.rest.len && read_u8(&r) == ITEM_MESSAGE)
+    while (!stopped(j) && !r.failed && r.rest.len && read_u8(&r) == ITEM_MESSAGE)
         build_message(j, &r);
-    j->e = segment_finish(j->builder, &j->out, &j->index_bytes);
+    j->e = stopped(j) ? ERR_CANCELED : segment_finish(j->builder, &j->out, &j->index_bytes);
 }
 
 static bool is_alive(const struct buf *alive, uint64_t id)
@@ -151,6 +157,8 @@ static enum err merge_part(struct build_job *j, size_t part)
     for (uint32_t doc = 0; doc < s.docs; doc++) {
         struct segment_text t;
         uint64_t id = segment_id(&s, doc);
+        if (stopped(j))
+            return ERR_CANCELED;
         if (!is_alive(j->alive, id))
             continue;
         if (!segment_text_at(&s, doc, &t)) {
@@ -181,8 +189,9 @@ static void merge_now(void *arg)
         j->e = segment_finish(j->builder, &j->out, &j->index_bytes);
 }
 
-static enum err job_open(struct build_job *j)
+static enum err job_open(struct account *a, struct build_job *j)
 {
+    j->stop = search_stop_flag(a);
     j->builder = segment_builder_open();
     search_text_init(&j->text, (size_t)64 << 20);
     buf_init(&j->out, SEGMENT_BLOB_MAX);
@@ -303,7 +312,7 @@ static enum err read_ids(struct account *a, uint64_t from, uint64_t to, size_t m
 static enum err build_batch(struct account *a, const struct batch *b, uint64_t first)
 {
     struct build_job j = {.items = buf_str(&b->items)};
-    enum err e = job_open(&j);
+    enum err e = job_open(a, &j);
     if (e == ERR_OK)
         e = offload_run(build_now, &j);
     if (e == ERR_OK)
@@ -403,7 +412,7 @@ static enum err merge_run(struct account *a, const struct search_part *parts, si
     struct buf blobs[RUN_MAX] = {0};
     BUF_AUTO struct buf alive = BUF_INIT((size_t)64 << 20);
     struct build_job j = {.parts = parts, .nparts = n, .blobs = blobs, .alive = &alive};
-    enum err e = job_open(&j);
+    enum err e = job_open(a, &j);
     if (e == ERR_OK)
         e = read_parts(a, &j, &alive);
     if (e == ERR_OK)

@@ -39,6 +39,7 @@ struct search_background {
     atomic_uint refs; /* who started it, and each indexer */
     struct store *store;
     struct background *thread;
+    atomic_bool stopping; /* for workers, which do not know of cancellation */
     pthread_mutex_t lock; /* of the next; held for a moment only */
     struct search_indexer *homes[HOMES_MAX];
     size_t nhomes;
@@ -138,6 +139,11 @@ static void told(struct loop_task *task)
     b->told = false;
     pthread_mutex_unlock(&b->lock);
     event_signal(&b->work);
+}
+
+const atomic_bool *search_stop_flag(const struct account *a)
+{
+    return a->owner->background ? &a->owner->background->stopping : NULL;
 }
 
 /* ---- to session threads ---- */
@@ -335,6 +341,7 @@ void search_background_stop(struct search_background *b)
 {
     if (!b)
         return;
+    atomic_store(&b->stopping, true);
     background_stop(b->thread);
     background_drop(b);
 }

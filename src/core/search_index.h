@@ -8,6 +8,8 @@
 #ifndef CORE_SEARCH_INDEX_H
 #define CORE_SEARCH_INDEX_H
 
+#include <stdatomic.h>
+
 #include "core/search_private.h"
 #include "core/search_segment.h"
 
@@ -17,6 +19,9 @@ void search_indexer_wake(struct search_indexer *x, uint64_t account); /* does no
  * thread, with that thread's account. */
 typedef enum err search_commit_fn(struct account *a, void *arg) WAITS;
 enum err search_commit_at_home(struct account *a, search_commit_fn *fn, void *arg) WAITS MUST;
+
+/* Becomes true when what a's index is made by is about to end; NULL: nothing tells. */
+const atomic_bool *search_stop_flag(const struct account *a);
 
 /* One segment of new messages; one merge. */
 struct search_step {
