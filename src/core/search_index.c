@@ -15,12 +15,19 @@
 
 #include "base/log.h"
 #include "base/map.h"
+#include "base/num.h"
 #include "core/account_private.h"
 #include "os/background.h"
 #include "os/chan.h"
 
 #define GATHER_MS 200 /* deliveries that come together become one segment */
 #define RETRY_MS 5000 /* after a temporary error */
+/* While so many changes a second come, most of the time is left to them: after each step a pause of
+ * three times what it took. Otherwise a flood of deliveries would be a third slower, for an index
+ * that nobody needs to be complete: SEARCH scans what is not in it. */
+#define FLOOD_PER_S 250
+#define FLOOD_PAUSES 3
+#define FLOOD_PAUSE_MS_MAX 2000
 #define PENDING_MAX 1048576
 #define HOMES_MAX 256
 
@@ -46,12 +53,14 @@ struct search_background {
     struct queue fresh; /* changed lately */
     struct loop *loop;  /* NULL: it does not run (yet) */
     bool told, ended;
+    uint64_t changes; /* announced so far */
     struct loop_task tell;
     /* the background thread's: */
     struct accounts *accounts;
     struct fiber_group group;
     struct queue backlog, retry, merges;
     struct event work, merge_work;
+    uint64_t counted, counted_ms, per_s; /* changes, when they were looked at; of late */
 };
 
 struct search_indexer {
@@ -124,6 +133,7 @@ void search_indexer_wake(struct search_indexer *x, uint64_t account)
 {
     struct search_background *b = x->background;
     pthread_mutex_lock(&b->lock);
+    b->changes++;
     if (!b->ended && queue_add(&b->fresh, account, deadline_in_ms(GATHER_MS)) && b->loop &&
         !b->told) {
         b->told = true;
@@ -230,6 +240,30 @@ static bool take_account(struct search_background *b, uint64_t *id, uint64_t *du
     return false;
 }
 
+static bool is_flood(struct search_background *b)
+{
+    uint64_t now = clock_mono_ms(), ms = now - b->counted_ms;
+    if (ms < GATHER_MS)
+        return b->per_s >= FLOOD_PER_S;
+    pthread_mutex_lock(&b->lock);
+    uint64_t changes = b->changes;
+    pthread_mutex_unlock(&b->lock);
+    b->per_s = (changes - b->counted) * 1000 / ms;
+    b->counted = changes;
+    b->counted_ms = now;
+    return b->per_s >= FLOOD_PER_S;
+}
+
+static void give_way(struct search_background *b, uint64_t since_ms)
+{
+    uint64_t took = clock_mono_ms() - since_ms;
+    uint64_t pause = MIN(FLOOD_PAUSES * took, (uint64_t)FLOOD_PAUSE_MS_MAX);
+    if (is_flood(b))
+        (void)!wait_until(deadline_in_ms(pause)); /* cancelled: the loop sees it */
+    else
+        fiber_yield();
+}
+
 /* An account with a backlog gets its turn behind those that have something new. */
 static void index_fiber(void *arg)
 {
@@ -241,12 +275,13 @@ static void index_fiber(void *arg)
                 return;
             continue;
         }
+        uint64_t since = clock_mono_ms();
         struct search_step done = step(b, id, search_index_new);
         if (done.more)
             (void)queue_add(&b->backlog, id, 0);
         if (done.made && queue_add(&b->merges, id, 0))
             event_signal(&b->merge_work);
-        fiber_yield();
+        give_way(b, since);
     }
 }
 
@@ -260,9 +295,10 @@ static void merge_fiber(void *arg)
                 return;
             continue;
         }
+        uint64_t since = clock_mono_ms();
         if (step(b, id, search_index_merge).more)
             (void)queue_add(&b->merges, id, 0);
-        fiber_yield();
+        give_way(b, since);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "base/utf8.h"
 #include "core/search_index.h"
+#include "store/test_folder.h"
 
 /* ---- a small random source, printed so that a failure can be played again ---- */
 static uint64_t seed = 1;
@@ -394,6 +395,48 @@ static void background_keeps_up(void **state)
     world_close(&b.w);
 }
 
+/* A large segment goes to the disk ahead of its commit; it is there after a start, and is dropped
+ * with the index. */
+static void large_segments_are_staged(void **state)
+{
+    char *dir = test_folder_new();
+    struct world w = {0};
+    struct store_options o = {.dir = str_c(dir), .create = true};
+    struct store_stats stats;
+    struct search_index_status s;
+    uint64_t last = 0;
+    OK(store_open_embedded(&o, &w.store));
+    w.accounts = world_accounts(&w);
+    OK(account_open(w.accounts, ACCOUNT, &w.account));
+    OK(account_create_mailboxes(w.account));
+    for (int i = 0; i < 150; i++) {
+        BUF_AUTO struct buf m = BUF_INIT(1 << 20);
+        struct message_added added;
+        struct message_add_result r;
+        buf_add(&m, STR("Subject: noise\r\n\r\n"));
+        for (int k = 0; k < 300; k++)
+            buf_addf(&m, "%08x%s", (unsigned)pick(UINT32_MAX), k % 8 == 7 ? "\r\n" : " ");
+        OK(add_text(w.account, mailbox_id(w.account, "INBOX"), buf_str(&m), 0, NULL, &added, &r));
+        last = added.message;
+    }
+    OK(search_index_update(w.account));
+    OK(search_index_status(w.account, &s));
+    assert_true(s.segments == 1 && s.bytes >= SEARCH_STAGE_BYTES && s.last == last);
+    store_stats(w.store, &stats);
+    assert_int_equal(stats.segments, 2); /* the journal, and what was staged */
+    account_close(w.account);
+    accounts_close(w.accounts);
+    store_close(w.store);
+    OK(store_open_embedded(&o, &w.store));
+    w.accounts = world_accounts(&w);
+    OK(account_open(w.accounts, ACCOUNT, &w.account));
+    compare(w.account, last);
+    store_is_clean(w.store);
+    OK(search_index_drop(w.account));
+    world_close(&w);
+    test_folder_remove(dir);
+}
+
 /* rule: store-1 */
 static void unreadable_index_is_made_anew(void **state)
 {
@@ -433,6 +476,7 @@ int main(void)
         cmocka_unit_test(tokens_are_maximal_runs),
         cmocka_unit_test(index_equals_scan),
         cmocka_unit_test(background_keeps_up),
+        cmocka_unit_test(large_segments_are_staged),
         cmocka_unit_test(unreadable_index_is_made_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

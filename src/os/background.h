@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * background: threads for work that may wait. The kernel gives them a processor when nobody else
- * wants it, and a tenth of one otherwise; so what they hold for others (a lock) must be short.
+ * wants it, and a thirtieth of one otherwise; so what they hold for others (a lock) must be short.
  */
 #ifndef OS_BACKGROUND_H
 #define OS_BACKGROUND_H

@@ -125,12 +125,8 @@ static void add_threads(struct filter *f, const struct sandbox_profile *p)
     rule(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0, NULL);
     if (p->threads)
         allow_masked(f, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM);
-    if (p->threads) { /* of the calling thread alone (os/background.h) */
-        const struct scmp_arg_cmp self[] = {SCMP_CMP64(0, SCMP_CMP_EQ, PRIO_PROCESS),
-                                            SCMP_CMP64(1, SCMP_CMP_EQ, 0)};
-        rule(f, SCMP_ACT_ALLOW, SCMP_SYS(getpriority), ARRAY_LEN(self), self);
-        rule(f, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), ARRAY_LEN(self), self);
-    }
+    if (p->threads) /* of the calling thread alone (os/background.h) */
+        allow_equal(f, SCMP_SYS(sched_setattr), 0, 0);
 }
 
 static void add_self(struct filter *f)

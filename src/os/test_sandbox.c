@@ -20,7 +20,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -103,6 +102,9 @@ static int connect_to_listener(int s)
     return connect(s, (struct sockaddr *)&sa, sizeof sa);
 }
 
+/* struct sched_attr: its size, and nice 15 */
+static const uint32_t give_way[12] = {[0] = sizeof give_way, [4] = 15};
+
 static int gate_is_walled_in(void *arg)
 {
     int before = socket(AF_INET, SOCK_STREAM, 0); /* one that was forgotten open */
@@ -138,7 +140,7 @@ static int gate_is_walled_in(void *arg)
     REFUSED(syscall(SYS_pidfd_open, getppid(), 0));
     REFUSED(syscall(SYS_io_uring_setup, 8, NULL));
     REFUSED(setuid(0));
-    REFUSED(setpriority(PRIO_PROCESS, 0, 10));
+    REFUSED(syscall(SYS_sched_setattr, 0, give_way, 0));
     REFUSED(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     REFUSED(mprotect((void *)((uintptr_t)&gate & ~UINT64_C(4095)), 4096, PROT_READ | PROT_EXEC));
     return 0;
@@ -260,9 +262,8 @@ static int house_keeps_to_its_folder(void *arg)
     CHECK(file_read_whole(AT_FDCWD, str_c(inside), &b) == ERR_OK);
     CHECK(file_replace(AT_FDCWD, str_c(other), STR("more")) == ERR_OK);
     CHECK(rename(other, inside) == 0);
-    CHECK(setpriority(PRIO_PROCESS, 0, 10) == 0); /* its own threads may give way */
-    REFUSED(setpriority(PRIO_PROCESS, parent, 10));
-    REFUSED(setpriority(PRIO_USER, 0, 10));
+    CHECK(syscall(SYS_sched_setattr, 0, give_way, 0) == 0); /* its own threads may */
+    REFUSED(syscall(SYS_sched_setattr, parent, give_way, 0));
     CHECK(mkdir(other, 0700) == 0 && rmdir(other) == 0);
     if (walls) {
         REFUSED(open(outside, O_RDONLY));
