@@ -256,12 +256,13 @@ static bool is_flood(struct search_background *b)
 
 static void give_way(struct search_background *b, uint64_t since_ms)
 {
-    uint64_t took = clock_mono_ms() - since_ms;
-    uint64_t pause = MIN(FLOOD_PAUSES * took, (uint64_t)FLOOD_PAUSE_MS_MAX);
-    if (is_flood(b))
-        (void)!wait_until(deadline_in_ms(pause)); /* cancelled: the loop sees it */
-    else
-        fiber_yield();
+    uint64_t now = clock_mono_ms(), took = now - since_ms;
+    uint64_t end = now + MIN(FLOOD_PAUSES * took, (uint64_t)FLOOD_PAUSE_MS_MAX);
+    fiber_yield();
+    while (now < end && is_flood(b) && !fiber_canceled()) {
+        (void)!wait_until(MIN(end, now + GATHER_MS));
+        now = clock_mono_ms();
+    }
 }
 
 /* An account with a backlog gets its turn behind those that have something new. */

@@ -32,10 +32,11 @@ struct sched_attributes {
 
 void background_enter(void)
 {
-    struct sched_attributes a = {.size = sizeof a,
-                                 .policy = SCHED_OTHER,
-                                 .nice = BACKGROUND_NICE,
-                                 .runtime = BACKGROUND_SLICE_NS};
+    struct sched_attributes a = {
+        .size = sizeof a,
+        .policy = SCHED_BATCH, /* takes the processor from nobody when it wakes */
+        .nice = BACKGROUND_NICE,
+        .runtime = BACKGROUND_SLICE_NS};
     if (syscall(SYS_sched_setattr, 0, &a, 0) != 0) /* of this thread */
         LOG_INFO("os", "background work cannot be given a lower priority");
     is_background = true;
