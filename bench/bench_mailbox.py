@@ -11,6 +11,7 @@ import time
 RUN = sys.modules["__main__"]  # bench/run itself: its servers, its table
 USER = "user1@example.test"
 SESSIONS = 200
+TURNS = int(os.environ.get("BENCH_TURNS", "5"))
 COUNTS = tuple(map(int, os.environ.get(
     "BENCH_MESSAGES", "125000 250000 500000 1000000").split()))
 
@@ -115,7 +116,7 @@ def resync(server, client, turn):
     away.close()
 
 
-def asking(server, client, count, figures, turns=5):
+def asking(server, client, count, figures, turns=TURNS):
     times = {}
     for turn in range(turns):
         for what, command in questions(count, turn):
@@ -124,7 +125,9 @@ def asking(server, client, count, figures, turns=5):
                 times.setdefault(what, []).append(ms)
         for what, ms in resync(server, client, turn):
             times.setdefault(what, []).append(ms)
-    figures.update({what: statistics.median(ms) for what, ms in times.items()})
+    for what, ms in times.items():
+        figures[what] = statistics.median(ms)
+        print(f"# {what}: median {figures[what]:.2f} ms, worst of {len(ms)}: {max(ms):.2f}")
 
 
 def memory(server, client, figures):

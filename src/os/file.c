@@ -97,6 +97,12 @@ enum err file_zero_at(int fd, uint64_t offset, uint64_t len)
 
 enum err file_sync_data(int fd) { return fdatasync(fd) == 0 ? ERR_OK : sys_err(errno); }
 
+enum err file_write_out(int fd, uint64_t offset, uint64_t len)
+{
+    unsigned how = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    return sync_file_range(fd, (off_t)offset, (off_t)len, how) == 0 ? ERR_OK : sys_err(errno);
+}
+
 enum err file_sync_dir(int dir_fd) { return fsync(dir_fd) == 0 ? ERR_OK : sys_err(errno); }
 
 enum err file_size(int fd, uint64_t *out)

@@ -28,6 +28,8 @@ enum err file_write_all_at(int fd, uint64_t offset, const void *data,
 /* Writes zeros; the file gets longer where they end behind it. As file_write_all_at. */
 enum err file_zero_at(int fd, uint64_t offset, uint64_t len) MUST;
 enum err file_sync_data(int fd) MUST;
+/* These bytes have been handed to the disk when it returns; only file_sync_data makes them stay. */
+enum err file_write_out(int fd, uint64_t offset, uint64_t len) MUST;
 enum err file_sync_dir(int dir_fd) MUST;
 enum err file_size(int fd, uint64_t *out) MUST;
 enum err file_truncate(int fd, uint64_t size) MUST;

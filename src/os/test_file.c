@@ -52,6 +52,7 @@ static void open_read_write(void **state)
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     assert_int_equal(file_write_all_at(fd, 3, "hello", 5), ERR_OK);
+    assert_int_equal(file_write_out(fd, 3, 5), ERR_OK);
     assert_int_equal(file_read_at(fd, 2, got, sizeof got, &n), ERR_OK);
     assert_int_equal(n, 6);
     assert_memory_equal(got, "\0hello", 6);

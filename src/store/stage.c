@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Staging: a large blob is written and synced into a cold segment of its own before the commit that
- * takes it, so the journal gets a record without bytes. In pieces, each synced, with pauses: a
- * flush of the journal that comes meanwhile finds little on the disk's way. The file is shared by
+ * takes it, so the journal gets a record without bytes. In pieces, with pauses, and the one flush
+ * when all of them have been written out: a flush of the journal that comes meanwhile finds little
+ * on the disk's way. The file is shared by
  * what is staged one after another; what no commit took is dead space in it, and a file that no
  * commit named goes at the next start, like that of a compaction that never ended.
  */
@@ -29,13 +30,13 @@ static enum err write_pieces(struct segment *s, uint64_t at, str bytes)
         uint64_t since = clock_mono_ns();
         str piece = str_head(bytes, PIECE_BYTES);
         TRY(file_write_all_at(s->fd, at, piece.data, piece.len));
-        TRY(journal_sync(s->fd));
+        TRY(file_write_out(s->fd, at, piece.len)); /* the flush would not tell of it again */
         at += piece.len;
         bytes = str_skip(bytes, piece.len);
         if (bytes.len > 0)
             pause_after(since);
     }
-    return ERR_OK;
+    return journal_sync(s->fd);
 }
 
 static void stage_end(struct embedded *e)
