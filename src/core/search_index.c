@@ -22,6 +22,7 @@
 
 #define GATHER_MS 200 /* deliveries that come together become one segment */
 #define RETRY_MS 5000 /* after a temporary error */
+#define FRESH_RUN 8   /* accounts with something new before one with a backlog */
 /* While so many changes a second come, most of the time is left to them: after each step a pause of
  * three times what it took. Otherwise a flood of deliveries would be a third slower, for an index
  * that nobody needs to be complete: SEARCH scans what is not in it. */
@@ -61,6 +62,7 @@ struct search_background {
     struct queue backlog, retry, merges;
     struct event work, merge_work;
     uint64_t counted, counted_ms, per_s; /* changes, when they were looked at; of late */
+    unsigned fresh_run;
 };
 
 struct search_indexer {
@@ -229,8 +231,12 @@ static struct search_step step(struct search_background *b, uint64_t id, search_
 
 static bool take_account(struct search_background *b, uint64_t *id, uint64_t *due)
 {
+    bool taken = b->fresh_run >= FRESH_RUN && queue_take(&b->backlog, id);
+    b->fresh_run = taken ? 0 : b->fresh_run + 1;
+    if (taken)
+        return true;
     pthread_mutex_lock(&b->lock);
-    bool taken = queue_take(&b->fresh, id);
+    taken = queue_take(&b->fresh, id);
     *due = queue_due(&b->fresh);
     pthread_mutex_unlock(&b->lock);
     if (taken || queue_take(&b->retry, id) || queue_take(&b->backlog, id))
