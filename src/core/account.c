@@ -145,12 +145,15 @@ enum err account_open(struct accounts *as, uint64_t id, struct account **out)
 {
     struct account *a;
     TRY(account_open_rows(as, id, &a));
+    bool first = !a->loaded;
     enum err e = account_refresh(a);
     if (e != ERR_OK) {
         account_close(a);
         return e;
     }
     mailbox_purge_start(a); /* what a crash left */
+    if (first && as->indexer)
+        search_indexer_wake(as->indexer, id); /* it may not have been complete */
     *out = a;
     return ERR_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "base/num.h"
 #include "base/utf8.h"
+#include "core/account_private.h"
 #include "core/search_index.h"
 #include "store/test_folder.h"
 
@@ -381,6 +382,17 @@ static void background_run(void *arg)
     compare(b->w.account, last);
     last = add_random(&b->w, b->inbox); /* nobody hears of it */
     compare(b->w.account, last);
+    search_indexer_stop(indexer);
+    OK(search_background_start(b->w.store, &search));
+    OK(search_indexer_start(b->w.accounts, search, &indexer));
+    struct accounts *other = world_accounts(&b->w); /* as after a start: its first opening tells */
+    struct account *opened;
+    other->indexer = indexer;
+    OK(account_open(other, ACCOUNT, &opened));
+    await_indexed(b, last);
+    account_close(opened);
+    search_background_stop(search);
+    accounts_close(other);
     change_watcher_stop(&b->watcher);
     search_indexer_stop(indexer);
     b->done = true;
