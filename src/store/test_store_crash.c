@@ -590,7 +590,7 @@ static void ended_segment_stays_ended(void **state)
     memset(seen, 0, sizeof *seen);
     uint64_t n = 0;
     while (((struct embedded *)s)->current == NULL || ((struct embedded *)s)->current->number < 2)
-        assert_int_equal(commit_one(s, 1, n++), ERR_OK);
+        assert_int_equal(commit_one(s, 2, n++), ERR_OK);
     store_close(s);
     char *second = path_of(dir, "journal/00000002.log");
     assert_int_equal(unlink(second), 0); /* as if the crash came before it was made */
@@ -598,9 +598,9 @@ static void ended_segment_stays_ended(void **state)
     for (int i = 0; i < 3; i++) {
         s = open_at(dir, ERR_OK);
         if (i == 1)
-            assert_int_equal(commit_one(s, 1, n - 1), ERR_OK);
-        atomic_store(&seen->commits[1], i == 0 ? n - 1 : n);
-        atomic_store(&seen->started[1], n);
+            assert_int_equal(commit_one(s, 2, n - 1), ERR_OK);
+        atomic_store(&seen->commits[2], i == 0 ? n - 1 : n);
+        atomic_store(&seen->started[2], n);
         assert_int_equal(verify(s), i == 0 ? n - 1 : n);
         store_close(s);
     }
