@@ -169,7 +169,7 @@ void imap_cmd_status(struct imap *x, struct imap_cursor *c)
     const struct mailbox *m = e == ERR_OK ? imap_place_mailbox(&place) : NULL;
     if (m) {
         if (items & IMAP_STATUS_HIGHESTMODSEQ)
-            x->enabled |= IMAP_ENABLED_CONDSTORE;
+            imap_condstore_on(x);
         imap_render_status(x, name, m, items, imap_out(x));
         imap_done(x, STR_NONE, "STATUS completed");
     } else {

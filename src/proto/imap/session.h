@@ -174,6 +174,8 @@ void imap_render_status(struct imap *x, str name, const struct mailbox *m, uint3
 
 /* ---- the selected mailbox (cmd_select.c) ---- */
 void imap_unselect(struct imap *x); /* no-op when none is selected */
+/* A command that turns CONDSTORE on; the first one tells HIGHESTMODSEQ (RFC 7162 3.1). */
+void imap_condstore_on(struct imap *x);
 /* True while a right of the selected mailbox is held; otherwise answers NO. */
 bool imap_may(struct imap *x, uint32_t rights) WAITS;
 /* The UIDs that a sequence-set names, by x->uid; "$" too. On false the command was answered. */
