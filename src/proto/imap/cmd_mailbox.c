@@ -21,7 +21,7 @@ static bool role_of_uses(struct imap *x, const struct imap_create *args, enum ma
     *role = ROLE_NONE;
     for (size_t i = 0; i < args->nuses; i++) {
         enum mailbox_role one = mailbox_role_parse(args->uses[i]);
-        if (one == ROLE_NONE || (*role != ROLE_NONE && one != *role)) {
+        if (one == ROLE_NONE || one == ROLE_ALL || (*role != ROLE_NONE && one != *role)) {
             imap_no_code(x, "USEATTR", "That special use cannot be given");
             return false;
         }
