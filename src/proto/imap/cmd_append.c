@@ -85,7 +85,7 @@ static void take_literal(struct append *a, struct part *p, const struct imap_lit
             return;
         }
     } else if (a->err != ERR_OK && left > IMAP_DROP_MAX) {
-        stream_fail(s, ERR_TOO_LARGE);
+        imap_refuse_literal(s);
     }
     while (left > 0) {
         str in = str_head(stream_buffered(s), MIN(left, (uint64_t)STREAM_IN_MAX));
