@@ -394,7 +394,9 @@ static bool plan(struct fetch *f, const struct imap_fetch *args)
     }
     if (x->uid && !has_uid && !imap_has(x, IMAP_ENABLED_UIDONLY)) /* RFC 9051 6.4.9 */
         f->items[f->nitems++].kind = IMAP_FETCH_UID;
-    if (args->has_changedsince && !has_modseq) {
+    /* RFC 7162 3.1: who knows of CONDSTORE is told it with the flags, asked for or not */
+    bool aware = f->has_flags && imap_has(x, IMAP_ENABLED_CONDSTORE);
+    if ((args->has_changedsince || aware) && !has_modseq) {
         f->items[f->nitems++].kind = IMAP_FETCH_MODSEQ;
         has_modseq = true;
     }
