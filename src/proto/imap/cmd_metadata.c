@@ -248,6 +248,23 @@ static enum err sort_changes(struct imap *x, const struct imap_pairs *pairs, str
     return ERR_OK;
 }
 
+/* The uses that a value lists (RFC 6154 4). ERR_EXISTS: not one, or none that can be given. */
+static enum err parse_uses(str value, enum mailbox_role *out)
+{
+    str one;
+    *out = ROLE_NONE;
+    for (bool more = true; more;) {
+        more = str_cut(value, ' ', &one, &value);
+        enum mailbox_role role = mailbox_role_parse(one);
+        if (str_empty(one))
+            continue;
+        if (role == ROLE_NONE || role == ROLE_ALL || (*out != ROLE_NONE && role != *out))
+            return ERR_EXISTS;
+        *out = role;
+    }
+    return ERR_OK;
+}
+
 /* Takes the special use out of the changes. ERR_EXISTS: that one cannot be given. */
 static enum err take_use(const struct target *on, struct changes *c)
 {
@@ -259,17 +276,16 @@ static enum err take_use(const struct target *on, struct changes *c)
             continue;
         }
         c->has_use = true;
-        c->use = list[i].remove ? ROLE_NONE : mailbox_role_parse(str_trim(list[i].value));
-        if (c->use == ROLE_ALL || (c->use == ROLE_NONE && !list[i].remove))
-            return ERR_EXISTS;
+        TRY(parse_uses(list[i].remove ? STR_NONE : list[i].value, &c->use));
     }
     c->n[METADATA_PRIVATE] = kept;
     if (!c->has_use)
         return ERR_OK;
     const struct mailbox *m = mailbox_get(on->account, on->mailbox);
     const struct mailbox *other = c->use ? mailbox_by_role(on->account, c->use) : NULL;
-    if (!m || m->role == ROLE_INBOX || (other && other != m))
+    if (!m || (other && other != m) || (m->role == ROLE_INBOX && c->use))
         return ERR_EXISTS;
+    c->has_use = m->role != ROLE_INBOX; /* which has none to lose */
     return ERR_OK;
 }
 
