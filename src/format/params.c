@@ -243,7 +243,8 @@ static bool is_section(str name, str *base)
 {
     uint64_t n;
     str rest;
-    if (!str_cut(name, '*', base, &rest) || !num_take_u64(&rest, PARAM_SECTIONS_MAX, &n))
+    if (!str_cut(name, '*', base, &rest) || !base->len ||
+        !num_take_u64(&rest, PARAM_SECTIONS_MAX, &n))
         return false;
     return !rest.len || str_eq(rest, STR("*"));
 }

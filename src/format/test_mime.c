@@ -78,6 +78,7 @@ static void test_continuations(void **state)
         {"n*0*=utf-8''%e2%82; n*1*=%ac; n*2=\" c\"", "\"n*\" \"utf-8''%e2%82%ac%20c\""},
         {"n*=utf-8''%e2", "\"n*\" \"utf-8''%e2\""},
         {"n*1=b", "\"n*1\" \"b\""},
+        {"*0=b; *1=c", "\"*0\" \"b\" \"*1\" \"c\""},
         {"n*0=a; m*0=b; n*x=c", "\"n\" \"a\" \"m\" \"b\" \"n*x\" \"c\""},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
