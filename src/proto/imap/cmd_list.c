@@ -44,6 +44,7 @@ struct listing {
     bool lsub;
     struct imap_listing all;
     str *patterns; /* with the reference in front */
+    bool *named;   /* of each row of all: a pattern matches it */
 };
 
 static bool pattern_matches(str pattern, str name)
@@ -99,7 +100,7 @@ static bool child_selected(const struct listing *l, size_t at, bool hidden_only)
 {
     for (size_t i = at + 1; i < l->all.n && is_below(l->all.rows[i].name, l->all.rows[at].name);
          i++)
-        if (is_selected(l, &l->all.rows[i]) && !(hidden_only && matches(l, l->all.rows[i].name)))
+        if (is_selected(l, &l->all.rows[i]) && !(hidden_only && l->named[i]))
             return true;
     return false;
 }
@@ -207,10 +208,15 @@ static enum err list_all(struct listing *l)
     if ((l->args->select | l->args->results) & IMAP_LIST_SUBSCRIBED)
         what |= IMAP_LISTING_GONE;
     TRY(imap_listing_gather(x, what, &x->scratch, &l->all));
+    l->named = ARENA_ARRAY(&x->scratch, bool, l->all.n + 1);
+    if (!l->named)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < l->all.n; i++)
+        l->named[i] = matches(l, l->all.rows[i].name);
     for (size_t i = 0; i < l->all.n && stream_error(x->stream) == ERR_OK; i++) {
         const struct imap_listed *row = &l->all.rows[i];
         bool childinfo;
-        enum chosen how = matches(l, row->name) ? chosen(l, i, &childinfo) : CHOSEN_NOT;
+        enum chosen how = l->named[i] ? chosen(l, i, &childinfo) : CHOSEN_NOT;
         if (how == CHOSEN_NOT)
             continue;
         list_line(l, row, how == CHOSEN_LEVEL, childinfo);
