@@ -140,14 +140,17 @@ static void tell_partial(struct search_reply *r)
     buf_add_char(out, ')');
 }
 
-/* RFC 6203 4: one number for each message of the answer. */
+/* RFC 6203 4: one number for each message of the answer; of a page, for each on it. */
 static void tell_relevancy(struct search_reply *r)
 {
     struct buf *out = imap_out(r->x);
     const struct buf *scores = &r->found->scores;
+    size_t from = 0, to = scores->len;
+    if (r->args->results & SEARCH_RETURN_PARTIAL)
+        search_reply_partial(r, &from, &to);
     buf_add(out, STR(" RELEVANCY ("));
-    for (size_t i = 0; i < scores->len; i++) {
-        if (i > 0)
+    for (size_t i = from; i < MIN(to, scores->len); i++) {
+        if (i > from)
             buf_add_char(out, ' ');
         buf_add_u64(out, (uint8_t)scores->data[i]);
         if (i % FLUSH_EVERY == FLUSH_EVERY - 1)
