@@ -100,7 +100,10 @@ enum err fetch_header_fields(const struct fetch_text *t, const struct imap_secti
 
 static bool add_piece(void *arg, str piece)
 {
-    buf_add(arg, piece);
+    struct buf *out = arg;
+    size_t before = out->len;
+    buf_add(out, piece);
+    imap_hide_nul(out, before);
     return true;
 }
 
@@ -178,6 +181,7 @@ static void section_fields(struct fetch *f, const struct fetch_text *t,
     uint64_t offset = 0, size = fields.len;
     cut(s, &offset, &size);
     literal_open(out, size);
+    imap_hide_nul(&fields, 0);
     buf_add(out, str_sub(buf_str(&fields), offset, size));
 }
 

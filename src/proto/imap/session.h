@@ -216,6 +216,9 @@ void imap_fetch_close(struct buf *out);
 /* An untagged FETCH with FLAGS, and UID and MODSEQ where the session wants them. */
 void imap_fetch_flags(struct imap *x, uint32_t seq, const struct message_row *row,
                       const struct keyword_table *keywords, bool with_uid, bool with_modseq);
+/* A literal holds no NUL (RFC 9051 4.3), of which clients' strings would end: it becomes 0x80. Only
+ * a literal8, which BINARY answers with, tells it. */
+void imap_hide_nul(struct buf *out, size_t from);
 /* EMAILID, THREADID, MAILBOXID (RFC 8474): "M" and sixteen hex digits, and so on. */
 void imap_render_id(char kind, uint64_t id, struct buf *out);
 
