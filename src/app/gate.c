@@ -383,7 +383,7 @@ static enum err on_reload(void *ctx, struct ipc_gate_reload_args *a, struct aren
     TRY(gate_config_load(buf_str(&text), &next));
     enum err e = take_certificates(g, a->certificates);
     if (e != ERR_OK)
-        LOG_ERROR("gate", "certificates not taken gate=%s: %s", g->name, err_text(e));
+        LOG_ERROR("gate", "certificates not taken gate=%s cause=%s", g->name, err_name(e));
     gate_config_use(g, next);
     config_log_level(&next->all);
     return e;
@@ -480,7 +480,7 @@ int gate_main(struct server *s, uint32_t number, int control)
     if (e == ERR_OK)
         e = gate_open(g, control);
     if (e != ERR_OK) {
-        LOG_ERROR("gate", "cannot start gate=%s: %s", g->name, err_text(e));
+        LOG_ERROR("gate", "cannot start gate=%s cause=%s", g->name, err_name(e));
         return 1;
     }
     loop_run(g->loop);

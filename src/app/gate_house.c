@@ -294,8 +294,8 @@ void gate_house_tell(struct gate_house *g)
     enum err e =
         ipc_observe(thread_link(g, 0), &(struct ipc_observe_args){buf_str(&notes)}, NULL, &r);
     if (e != ERR_OK || g->notes_lost > 0)
-        LOG_WARN("gate", "notes for reports lost bytes=%zu too_many=%llu: %s",
-                 e != ERR_OK ? notes.len : 0, (unsigned long long)g->notes_lost, err_text(e));
+        LOG_WARN("gate", "notes for reports lost bytes=%zu too_many=%llu cause=%s",
+                 e != ERR_OK ? notes.len : 0, (unsigned long long)g->notes_lost, err_name(e));
     g->notes_lost = 0;
     buf_free(&notes);
 }

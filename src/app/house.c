@@ -604,7 +604,7 @@ int house_main(struct server *s, int control)
     if (e == ERR_OK)
         e = house_open(h, control);
     if (e != ERR_OK) {
-        LOG_ERROR("house", "cannot start data=%.*s: %s", STR_ARG(s->data_dir), err_text(e));
+        LOG_ERROR("house", "cannot start data=%.*s cause=%s", STR_ARG(s->data_dir), err_name(e));
         return 1;
     }
     loop_run(h->threads[0].loop);

@@ -206,7 +206,7 @@ static void join_gate(struct parent *p, struct child *gate) WAITS
         e = join_pair(p, gate, t);
     gate->attached = e == ERR_OK && gate->attached_pid == house_pid;
     if (e != ERR_OK)
-        LOG_WARN("parent", "not joined with the house role=%s: %s", gate->name, err_text(e));
+        LOG_WARN("parent", "not joined with the house role=%s cause=%s", gate->name, err_name(e));
     event_signal(&p->changed);
 }
 
@@ -269,7 +269,8 @@ static void join_peer(struct parent *p, struct child *c, const struct child *pee
     for (uint32_t t = 0; t < pairs; t++) {
         enum err e = pair(p, c, t);
         if (e != ERR_OK)
-            LOG_WARN("parent", "not joined role=%s with=%s: %s", c->name, peer->name, err_text(e));
+            LOG_WARN("parent", "not joined role=%s with=%s cause=%s", c->name, peer->name,
+                     err_name(e));
     }
 }
 
@@ -348,8 +349,8 @@ static enum err tell_gate(struct parent *p, struct child *gate, int config, int 
                 &(struct ipc_gate_listen_args){k->kind, i, server_socket_fd(k, gate->number)}, NULL,
                 &lr);
         if (one != ERR_OK && (opened[i] || closed[i]))
-            LOG_WARN("parent", "socket %s not taken role=%s: %s", k->text, gate->name,
-                     err_text(one));
+            LOG_WARN("parent", "socket %s not taken role=%s cause=%s", k->text, gate->name,
+                     err_name(one));
     }
     return e;
 }
@@ -699,7 +700,7 @@ static void restart_due(struct parent *p) WAITS
             continue;
         enum err e = child_start(c);
         if (e != ERR_OK) {
-            LOG_ERROR("parent", "cannot start role=%s: %s", c->name, err_text(e));
+            LOG_ERROR("parent", "cannot start role=%s cause=%s", c->name, err_name(e));
             c->restart_at_ms = now + BACKOFF_MS_MAX / 30;
         }
     }

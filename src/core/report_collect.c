@@ -373,7 +373,7 @@ static enum err flush(struct report_collector *c, int64_t now_s) WAITS
         e = e == ERR_OK ? second : e;
     }
     if (lost > 0)
-        LOG_WARN("report", "notes lost=%llu: no room, or too late", (unsigned long long)lost);
+        LOG_WARN("report", "no room, or too late: notes lost=%llu", (unsigned long long)lost);
     batch_free(&b);
     return e;
 }

@@ -141,10 +141,10 @@ static enum err commit(struct taking *t) WAITS
 
 static void say(const struct taking *t, const char *what)
 {
-    LOG_INFO("report", "%s kind=%s domain=%.*s organization=\"%.*s\" id=%.*s author=%.*s%s", what,
-             report_kind_name(t->head.kind), STR_ARG(t->head.domain),
+    LOG_INFO("report", "%s kind=%s domain=%.*s organization=%.*s id=%.*s author=%.*s verified=%s",
+             what, report_kind_name(t->head.kind), STR_ARG(t->head.domain),
              STR_ARG(t->head.taken.organization), STR_ARG(t->head.taken.report_id),
-             STR_ARG(t->head.taken.author), t->head.taken.verified ? "" : " unverified");
+             STR_ARG(t->head.taken.author), t->head.taken.verified ? "yes" : "no");
 }
 
 static enum err take_one(struct taking *t, struct reader *rows, int64_t now_s, size_t *taken) WAITS

@@ -211,7 +211,7 @@ static void log_failure(const struct stream *s, enum err e)
     if (code)
         ERR_error_string_n(code, reason, sizeof reason);
     address_render(&s->peer, &peer);
-    LOG_INFO("tls", "handshake failed peer=%.*s error=%s reason=\"%s\"", STR_ARG(buf_str(&peer)),
+    LOG_INFO("tls", "handshake failed peer=%.*s error=%s reason=%s", STR_ARG(buf_str(&peer)),
              err_name(e), reason);
 }
 
