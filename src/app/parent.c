@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One fiber waits for signals and due restarts; each child has a link, over which it says `ready`
- * and hears everything else. Gates and house threads are joined in pairs as soon as both ends are
- * ready, and each of them with the relay and with keys, so a start, a restart of a gate and a
- * restart of the house are one and the same step.
+ * and hears everything else. Two roles of links.def are joined as soon as both ends are ready, so a
+ * start and the restart of either are one and the same step.
  */
 #include "app/parent.h"
 
@@ -20,6 +19,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #define QUICK_DEATH_MS 10000 /* a child that lived shorter counts as dying quickly */
 #define QUICK_DEATHS_FREE 5  /* so often it is restarted at once */
@@ -37,11 +37,9 @@ struct child {
     char name[24];
     int pid; /* 0: not running */
     bool ready;
-    bool linked;      /* until the link's `ended` */
-    int attached_pid; /* of a gate: the house process that it is joined with */
-    bool attached;    /* and all its links are up */
-    int relay_pid;    /* of a gate or the house: the relay that it is joined with */
-    int keys_pid;     /* the same for keys */
+    bool linked;       /* until the link's `ended` */
+    int joined[ROLES]; /* the process of that role that it was joined with, to ask it (links.def) */
+    bool reaches[ROLES]; /* and all links to it are there */
     uint64_t started_ms, restart_at_ms;
     uint32_t quick_deaths, restarts;
     struct ipc_link link;
@@ -160,8 +158,9 @@ static enum err child_start(struct child *c) WAITS
         file_close(&fds[0]);
         return e;
     }
-    c->ready = c->attached = false;
-    c->attached_pid = c->relay_pid = c->keys_pid = 0;
+    c->ready = false;
+    memset(c->joined, 0, sizeof(c->joined));
+    memset(c->reaches, 0, sizeof(c->reaches));
     c->started_ms = clock_mono_ms();
     c->link = (struct ipc_link){.name = c->name,
                                 .service = c->role == ROLE_HOUSE ? &from_house : &from_child,
@@ -175,102 +174,77 @@ static enum err child_start(struct child *c) WAITS
     return e;
 }
 
-/* ---- joining gates and house ---- */
+/* ---- joining ---- */
 
-static enum err join_pair(struct parent *p, struct child *gate, uint32_t thread) WAITS
+static const struct {
+    enum role asks, answers;
+    bool needed;
+} link_rows[] = {
+#define LINK(asks, answers, needed) {ROLE_##asks, ROLE_##answers, needed},
+#include "app/links.def"
+#undef LINK
+};
+
+static uint32_t threads_of(const struct child *c)
+{
+    return c->role == ROLE_HOUSE ? c->parent->server->nthreads : 1;
+}
+
+/* How the other end knows it. */
+static uint32_t number_of(const struct child *c, uint32_t thread)
+{
+    return c->role == ROLE_GATE ? c->number : thread;
+}
+
+static enum err join_threads(struct child *asks, uint32_t a, struct child *answers,
+                             uint32_t b) WAITS
 {
     int fds[2];
+    struct ipc_attach_results r;
     TRY(sock_pair(fds));
-    struct ipc_house_attach_results hr;
-    struct ipc_gate_attach_results gr;
-    enum err e = ipc_house_attach(
-        &p->house.link,
-        &(struct ipc_house_attach_args){gate->number * p->server->nthreads + thread, fds[0]}, NULL,
-        &hr);
+    struct ipc_attach_args server = {asks->role, number_of(asks, a), b, fds[0]};
+    struct ipc_attach_args client = {answers->role, number_of(answers, b), a, fds[1]};
+    enum err e = ipc_attach(&answers->link, &server, NULL, &r);
     if (e == ERR_OK)
-        e = ipc_gate_attach(&gate->link, &(struct ipc_gate_attach_args){thread, fds[1]}, NULL, &gr);
+        e = ipc_attach(&asks->link, &client, NULL, &r);
     file_close(&fds[0]);
     file_close(&fds[1]);
     return e;
 }
 
-static void join_gate(struct parent *p, struct child *gate) WAITS
+/* All threads of the one with all of the other, once. */
+static void join(struct child *asks, struct child *answers) WAITS
 {
-    int house_pid = p->house.pid;
-    if (!p->house.ready || !gate->ready || gate->attached_pid == house_pid)
+    int pid = answers->pid, *joined = &asks->joined[answers->role];
+    enum err first = ERR_OK;
+    if (!asks->ready || !answers->ready || *joined == pid)
         return;
-    gate->attached_pid = house_pid;
-    gate->attached = false;
-    enum err e = ERR_OK;
-    for (uint32_t t = 0; t < p->server->nthreads && e == ERR_OK; t++)
-        e = join_pair(p, gate, t);
-    gate->attached = e == ERR_OK && gate->attached_pid == house_pid;
-    if (e != ERR_OK)
-        LOG_WARN("parent", "not joined with the house role=%s cause=%s", gate->name, err_name(e));
-    event_signal(&p->changed);
+    *joined = pid;
+    asks->reaches[answers->role] = false;
+    for (uint32_t a = 0; a < threads_of(asks); a++) {
+        for (uint32_t b = 0; b < threads_of(answers); b++) {
+            enum err e = join_threads(asks, a, answers, b);
+            first = first == ERR_OK ? e : first;
+        }
+    }
+    if (first != ERR_OK)
+        LOG_WARN("parent", "not joined role=%s with=%s cause=%s", asks->name, answers->name,
+                 err_name(first));
+    asks->reaches[answers->role] = first == ERR_OK && *joined == pid;
+    event_signal(&asks->parent->changed);
 }
 
-/* One end of a pair to the relay, the other to a gate or a thread of the house. */
-static enum err join_relay_pair(struct parent *p, struct child *c, uint32_t thread) WAITS
+/* c with all that it asks and that ask it. */
+static void join_all(struct parent *p, struct child *c) WAITS
 {
-    int fds[2];
-    bool gate = c->role == ROLE_GATE;
-    TRY(sock_pair(fds));
-    struct ipc_relay_attach_results rr;
-    struct ipc_gate_attach_relay_results gr;
-    struct ipc_house_attach_relay_results hr;
-    uint32_t index = gate ? c->number : p->server->ngates + thread;
-    enum err e =
-        ipc_relay_attach(&p->relay.link, &(struct ipc_relay_attach_args){index, fds[0]}, NULL, &rr);
-    if (e == ERR_OK && gate)
-        e = ipc_gate_attach_relay(&c->link, &(struct ipc_gate_attach_relay_args){fds[1]}, NULL,
-                                  &gr);
-    if (e == ERR_OK && !gate)
-        e = ipc_house_attach_relay(&c->link, &(struct ipc_house_attach_relay_args){thread, fds[1]},
-                                   NULL, &hr);
-    file_close(&fds[0]);
-    file_close(&fds[1]);
-    return e;
-}
-
-/* The same with keys. */
-static enum err join_keys_pair(struct parent *p, struct child *c, uint32_t thread) WAITS
-{
-    int fds[2];
-    bool gate = c->role == ROLE_GATE;
-    TRY(sock_pair(fds));
-    struct ipc_keys_attach_results kr;
-    struct ipc_gate_attach_keys_results gr;
-    struct ipc_house_attach_keys_results hr;
-    uint32_t index = gate ? c->number : p->server->ngates + thread;
-    enum err e =
-        ipc_keys_attach(&p->keys.link, &(struct ipc_keys_attach_args){index, fds[0]}, NULL, &kr);
-    if (e == ERR_OK && gate)
-        e = ipc_gate_attach_keys(&c->link, &(struct ipc_gate_attach_keys_args){fds[1]}, NULL, &gr);
-    if (e == ERR_OK && !gate)
-        e = ipc_house_attach_keys(&c->link, &(struct ipc_house_attach_keys_args){thread, fds[1]},
-                                  NULL, &hr);
-    file_close(&fds[0]);
-    file_close(&fds[1]);
-    return e;
-}
-
-typedef enum err join_fn(struct parent *p, struct child *c, uint32_t thread) WAITS;
-
-/* A gate or all threads of the house with that process, once; joined: which one it was. */
-static void join_peer(struct parent *p, struct child *c, const struct child *peer, int *joined,
-                      join_fn *pair) WAITS
-{
-    bool asks = c->role == ROLE_GATE || c->role == ROLE_HOUSE;
-    if (!asks || !peer->ready || !c->ready || *joined == peer->pid)
-        return;
-    *joined = peer->pid;
-    uint32_t pairs = c->role == ROLE_GATE ? 1 : p->server->nthreads;
-    for (uint32_t t = 0; t < pairs; t++) {
-        enum err e = pair(p, c, t);
-        if (e != ERR_OK)
-            LOG_WARN("parent", "not joined role=%s with=%s cause=%s", c->name, peer->name,
-                     err_name(e));
+    for (size_t i = 0; i < ARRAY_LEN(link_rows); i++) {
+        for (struct child *a = NULL; (a = next_child(p, a));) {
+            for (struct child *b = NULL; (b = next_child(p, b));) {
+                if ((a == c || b == c) && a->role == link_rows[i].asks &&
+                    b->role == link_rows[i].answers)
+                    join(a, b);
+            }
+        }
     }
 }
 
@@ -302,25 +276,18 @@ static enum err on_ready(void *ctx, struct ipc_ready_args *a, struct arena *aren
     if (c->role == ROLE_HOUSE)
         p->house_was_ready = true;
     event_signal(&p->changed);
-    if (c->role == ROLE_GATE)
-        join_gate(p, c);
-    for (uint32_t i = 0; c->role == ROLE_HOUSE && i < p->server->ngates; i++)
-        join_gate(p, &p->gates[i]);
-    for (struct child *o = NULL; (o = next_child(p, o));) {
-        if (o == c || c == &p->relay)
-            join_peer(p, o, &p->relay, &o->relay_pid, join_relay_pair);
-        if (o == c || c == &p->keys)
-            join_peer(p, o, &p->keys, &o->keys_pid, join_keys_pair);
-    }
-    event_signal(&p->changed);
+    join_all(p, c);
     return ERR_OK;
 }
 
 static void announce(struct parent *p)
 {
-    for (uint32_t i = 0; i < p->server->ngates; i++) {
-        if (!p->gates[i].attached || !p->gates[i].keys_pid)
-            return;
+    for (size_t i = 0; i < ARRAY_LEN(link_rows); i++) {
+        for (struct child *c = NULL; (c = next_child(p, c));) {
+            if (link_rows[i].needed && c->role == link_rows[i].asks &&
+                !c->reaches[link_rows[i].answers])
+                return;
+        }
     }
     p->announced = true;
     p->ready(p->ready_arg, p->server);
@@ -657,7 +624,8 @@ static void child_died(struct parent *p, struct child *c, const struct proc_exit
 {
     uint64_t now = clock_mono_ms();
     c->pid = 0;
-    c->ready = c->attached = false;
+    c->ready = false;
+    memset(c->reaches, 0, sizeof(c->reaches));
     if (c->linked)
         ipc_link_stop(&c->link);
     if (p->stopping) {
