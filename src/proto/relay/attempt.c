@@ -504,7 +504,9 @@ static void try_mx(struct attempt *a) WAITS
     if (a->sts_fetched != ERR_OK)
         note(a, &(struct report_tls_note){.policy_type = STR("sts")},
              notes_sts_failure(a->sts_fetched), STR_NONE, NULL, str_c(err_text(a->sts_fetched)));
-    for (size_t i = 0; i < route.count && i < a->config.hosts_max && !all_decided(a); i++) {
+    /* RFC 8689 4.2.1: each of them */
+    size_t max = a->job->envelope->requiretls ? route.count : a->config.hosts_max;
+    for (size_t i = 0; i < route.count && i < max && !all_decided(a); i++) {
         if (fiber_canceled())
             break;
         try_host(a, route.hosts[i].name, port);

@@ -213,6 +213,16 @@ static void test_a_dead_host_is_passed_over(void **state)
     assert_int_equal(world.connections, 2);
 }
 
+static void test_an_attempt_has_its_number_of_hosts(void **state)
+{
+    two_hosts("bad.example.net", false);
+    world.hosts_max = 1;
+    SCRIPT(0, ">220 hi", "<EHLO", ">250 x", "<MAIL", "!close");
+    run();
+    expect(0, RELAY_TEMPORARY, 0, "4.4.2");
+    assert_int_equal(world.connections, 1);
+}
+
 static void test_a_doubtful_delivery_is_not_tried_at_the_next_host(void **state)
 {
     two_hosts("mx.example.net", false);
@@ -452,6 +462,7 @@ static void test_requiretls_looks_for_a_host_that_can(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(lacks); i++) {
         reset(NULL);
+        world.hosts_max = 1; /* of usual mail */
         two_hosts("mx.example.net", true);
         dane_record(true, digest);
         world.requiretls = true;
@@ -626,6 +637,7 @@ int main(void)
         T(test_lmtp_answers_for_each),
         T(test_every_fault_has_its_verdict_and_its_deadline),
         T(test_a_dead_host_is_passed_over),
+        T(test_an_attempt_has_its_number_of_hosts),
         T(test_a_doubtful_delivery_is_not_tried_at_the_next_host),
         T(test_domains_that_take_no_mail),
         T(test_the_domain_stands_in_for_its_mx),

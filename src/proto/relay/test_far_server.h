@@ -56,6 +56,7 @@ static struct {
     size_t nrecipients;
     struct relay_route route;
     uint64_t idle_ms;
+    uint32_t hosts_max;
     int attempts;
     const char *fetch; /* a path to fetch instead of an attempt */
     bool private_refused;
@@ -303,6 +304,7 @@ static inline void run_fiber(void *arg) WAITS
         .dane = true,
         .connect_ms = 500,
         .idle_ms = world.idle_ms,
+        .hosts_max = world.hosts_max,
         .reply_ms = 300,
     };
     if (world.route.kind != RELAY_MX)
