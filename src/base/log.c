@@ -55,6 +55,7 @@ struct line {
     bool cut;    /* something had no room: nothing more is added */
 };
 
+/* As a whole or not at all. */
 static void put(struct line *l, const char *bytes, size_t n)
 {
     l->cut |= n > ROOM_MAX - l->len;
@@ -70,7 +71,8 @@ static void put_quote(struct line *l)
     l->quoted ^= !l->cut;
 }
 
-/* An escape is there as a whole or not at all. */
+static bool is_plain(unsigned char c) { return c >= 0x20 && c <= 0x7e && c != '"' && c != '\\'; }
+
 static void put_escaped(struct line *l, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef", named[] = "\nn\rr\tt\"\"\\\\";
@@ -80,24 +82,37 @@ static void put_escaped(struct line *l, unsigned char c)
             return;
         }
     }
-    if (c < 0x20 || c > 0x7e)
-        put(l, (char[]){'\\', 'x', hex[c >> 4], hex[c & 15]}, 4);
-    else
-        put(l, (char[]){(char)c}, 1);
+    put(l, (char[]){'\\', 'x', hex[c >> 4], hex[c & 15]}, 4);
+}
+
+/* What fits of it. */
+static void put_bytes(struct line *l, const char *text, size_t n)
+{
+    while (n > 0 && !l->cut) {
+        size_t run = 0, room = ROOM_MAX - l->len;
+        while (run < n && is_plain((unsigned char)text[run]))
+            run++;
+        if (run > 0) {
+            put(l, text, run < room ? run : room);
+            l->cut = run > room;
+        } else {
+            put_escaped(l, (unsigned char)text[run++]);
+        }
+        text += run;
+        n -= run;
+    }
 }
 
 /* What would be read as something else than this value, or this word of the text, without quotes.
  */
 static bool wants_quotes(const char *text, size_t n, bool value)
 {
-    if (n == 0)
-        return value;
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c < 0x20 || c > 0x7e || c == '"' || c == '\\' || c == '=' || (value && c == ' '))
+        if (!is_plain(c) || c == '=' || (value && c == ' '))
             return true;
     }
-    return false;
+    return value && n == 0;
 }
 
 static void put_text(struct line *l, const char *text, size_t n)
@@ -106,8 +121,7 @@ static void put_text(struct line *l, const char *text, size_t n)
     bool quotes = !l->quoted && wants_quotes(text, n, value);
     if (quotes)
         put_quote(l);
-    for (size_t i = 0; i < n && !l->cut; i++)
-        put_escaped(l, (unsigned char)text[i]);
+    put_bytes(l, text, n);
     if (quotes && !l->cut)
         put_quote(l);
 }
@@ -247,14 +261,16 @@ static void put_conversion(struct line *l, const struct conversion *c, va_list *
 static void put_format(struct line *l, const char *fmt, va_list *args)
 {
     while (*fmt && !l->cut) {
-        char c = *fmt++;
-        if (c == '%') {
+        size_t n = strcspn(fmt, "%\"");
+        put_bytes(l, fmt, n);
+        fmt += n;
+        if (*fmt == '"') {
+            put_quote(l);
+            fmt++;
+        } else if (*fmt == '%') {
+            fmt++;
             struct conversion conversion = take_conversion(&fmt, args);
             put_conversion(l, &conversion, args);
-        } else if (c == '"') {
-            put_quote(l);
-        } else {
-            put_escaped(l, (unsigned char)c);
         }
     }
 }
