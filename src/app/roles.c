@@ -61,6 +61,7 @@ enum err role_enter(enum role r, const struct server *s)
     log_set_role(row->title);
     proc_set_title(row->title);
     proc_crash_handler();
+    proc_return_memory();
     /* It has no file to open afterwards. What is missing the parent has told. */
     (void)charset_preload();
     struct sandbox_paths paths = {.uid = s->uid, .gid = s->gid};
