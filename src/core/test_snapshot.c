@@ -11,6 +11,7 @@
 #include "core/account_private.h"
 #include "core/test_slow_store.h"
 
+#define BATCH 64 /* messages added in a commit */
 #define BOXES 3
 
 static uint64_t random_state;
@@ -106,11 +107,11 @@ static void again(struct world *w, uint32_t part)
 
 static void add_some(struct account *a, uint32_t mailbox, size_t n)
 {
-    struct message_new m[MESSAGE_ADD_MAX];
-    struct message_added added[MESSAGE_ADD_MAX];
+    struct message_new m[BATCH];
+    struct message_added added[BATCH];
     struct message_add_result r;
     for (size_t left = n; left > 0;) {
-        size_t now = MIN(left, (size_t)MESSAGE_ADD_MAX);
+        size_t now = MIN(left, (size_t)BATCH);
         for (size_t i = 0; i < now; i++) {
             m[i] = MESSAGE_NEW_INIT;
             m[i].data = STR("a: b\r\n\r\nx");

@@ -25,7 +25,7 @@ struct store;
 #define STORE_OPS_MAX 5000               /* operations of a commit */
 #define STORE_COMMIT_MAX 4194304         /* bytes of keys and values of a commit */
 #define STORE_PAGE_MAX 1000              /* rows of a scan page */
-#define STORE_BLOBS_MAX 64               /* staged blobs of a commit */
+#define STORE_BLOBS_MAX 512              /* staged blobs of a commit */
 #define STORE_BLOB_MAX 268435456         /* bytes of one blob */
 #define STORE_COMMIT_BLOBS_MAX 536870912 /* bytes of all blobs of a commit */
 
