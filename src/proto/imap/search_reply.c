@@ -3,7 +3,7 @@
 
 #include "base/num.h"
 
-#define FLUSH_EVERY 4096 /* numbers between two looks at the output buffer */
+#define FLUSH_EVERY 4096 /* numbers between two looks at the output, or at who wants to run */
 #define NUMBERS_MAX ((size_t)1 << 32)
 
 static const uint32_t *numbers_of(const struct search_reply *r)
@@ -33,9 +33,12 @@ bool search_reply_number(struct search_reply *r)
     buf_reset(&r->numbers);
     if (r->uid)
         buf_add(&r->numbers, buf_str(&r->uids));
-    for (size_t i = 0; !r->uid && i < count_of(r); i++)
+    for (size_t i = 0; !r->uid && i < count_of(r); i++) {
         add_u32(&r->numbers,
                 mailbox_session_seq(&r->x->selected->view, ((const uint32_t *)r->uids.data)[i]));
+        if (i % FLUSH_EVERY == FLUSH_EVERY - 1 && fiber_current())
+            fiber_yield(); /* the session's numbers stay as they are until it is told others */
+    }
     return buf_ok(&r->numbers);
 }
 
