@@ -21,19 +21,22 @@ class Client:
 
     def ask(self, command):
         """Seconds from the command to the last byte of its answer."""
+        return self.ask_bytes(command.encode() if command else None)
+
+    def ask_bytes(self, command):
         begin = time.monotonic()
         if command:
-            self.socket.sendall(f"tag-7Q {command}\r\n".encode())
+            self.socket.sendall(b"tag-7Q " + command + b"\r\n")
         tail = b""
         while True:
             n = self.socket.recv_into(self.room)
             if n == 0:
-                raise SystemExit(f"{command}: the connection ended")
+                raise SystemExit(f"{command and command[:80]}: the connection ended")
             tail = (tail + bytes(self.room[max(0, n - 4096):n]))[-4096:]
             last = tail[tail.rfind(b"\n", 0, -1) + 1:]
             if tail.endswith(b"\r\n") and last.startswith(b"tag-7Q " if command else b"* OK"):
                 if command and not last.startswith(b"tag-7Q OK"):
-                    raise SystemExit(f"{command}: {last!r}")
+                    raise SystemExit(f"{command[:80]}: {last!r}")
                 return time.monotonic() - begin
 
     def close(self):

@@ -17,6 +17,7 @@
 #include "must.h"
 
 #define FIBERS 64
+#define BATCH 64
 #define WEEK_S 604800
 
 struct filling {
@@ -42,10 +43,10 @@ static void make_message(struct buf *out, uint32_t i)
 
 static void add_batch(struct filling *f, uint32_t first, uint32_t n)
 {
-    struct message_new news[MESSAGE_ADD_MAX];
-    struct message_added added[MESSAGE_ADD_MAX];
+    struct message_new news[BATCH];
+    struct message_added added[BATCH];
     struct message_add_result result;
-    struct buf texts[MESSAGE_ADD_MAX], mimes[MESSAGE_ADD_MAX];
+    struct buf texts[BATCH], mimes[BATCH];
     for (uint32_t i = 0; i < n; i++) {
         ARENA_AUTO struct arena arena = ARENA_INIT(MIME_ARENA_MAX);
         struct mime m;
@@ -72,7 +73,7 @@ static void fill(void *arg)
     struct filling *f = arg;
     while (f->next < f->count) {
         uint32_t first = f->next;
-        uint32_t n = f->count - first < MESSAGE_ADD_MAX ? f->count - first : MESSAGE_ADD_MAX;
+        uint32_t n = f->count - first < BATCH ? f->count - first : BATCH;
         f->next += n;
         add_batch(f, first, n);
     }

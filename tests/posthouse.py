@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the test scripts share: a running `posthouse dev`, wires to talk on, and TAP lines."""
 import json
+import mmap
 import os
 import select
 import shlex
@@ -58,6 +59,12 @@ def run(tests):
     sys.exit(1 if failed else 0)
 
 
+def sanitized():
+    """Whether PROGRAM is a build with a sanitizer: its memory is not the program's own then."""
+    with open(PROGRAM, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        return any(whole.find(name) >= 0 for name in (b"__asan_init", b"__tsan_init"))
+
+
 class Server:
     """A `posthouse dev` of the test's own: loopback, free ports, ended by its process id."""
 
@@ -94,7 +101,7 @@ class Server:
             return f.read()[-8000:]
 
     def children(self):
-        """{title: pid} of the roles."""
+        """{pid: title} of the roles."""
         found = {}
         pids = [self.process.pid]
         for pid in pids:

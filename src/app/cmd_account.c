@@ -11,20 +11,7 @@
 
 static enum err failed(struct command_run *r, enum err e, str address)
 {
-    switch (e) {
-    case ERR_EXISTS:
-        return command_fail(r, e, "The address %.*s is taken.", STR_ARG(address));
-    case ERR_NO_DOMAIN:
-        return command_fail(r, e, "The domain of %.*s is not one of ours; add it first.",
-                            STR_ARG(address));
-    case ERR_NOT_FOUND:
-    case ERR_NO_USER:
-        return command_fail(r, e, "There is no account %.*s.", STR_ARG(address));
-    case ERR_SYNTAX:
-        return command_fail(r, e, "%.*s is not an address.", STR_ARG(address));
-    default:
-        return command_fail(r, e, "The account %.*s: %s.", STR_ARG(address), err_text(e));
-    }
+    return command_address_fail(r, e, "account", address);
 }
 
 enum err command_account_find(struct command_run *r, str address, struct account_entry *out)

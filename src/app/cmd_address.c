@@ -7,7 +7,7 @@
 
 #define PAGE 200
 
-static enum err failed(struct command_run *r, enum err e, str address)
+enum err command_address_fail(struct command_run *r, enum err e, const char *what, str address)
 {
     switch (e) {
     case ERR_EXISTS:
@@ -16,12 +16,18 @@ static enum err failed(struct command_run *r, enum err e, str address)
         return command_fail(r, e, "The domain of %.*s is not one of ours; add it first.",
                             STR_ARG(address));
     case ERR_NOT_FOUND:
-        return command_fail(r, e, "There is no such alias or group: %.*s.", STR_ARG(address));
+    case ERR_NO_USER:
+        return command_fail(r, e, "There is no %s %.*s.", what, STR_ARG(address));
     case ERR_SYNTAX:
         return command_fail(r, e, "%.*s is not an address.", STR_ARG(address));
     default:
-        return command_fail(r, e, "The address %.*s: %s.", STR_ARG(address), err_text(e));
+        return command_fail(r, e, "The %s %.*s: %s.", what, STR_ARG(address), err_text(e));
     }
+}
+
+static enum err failed(struct command_run *r, enum err e, str address)
+{
+    return command_address_fail(r, e, "alias or group", address);
 }
 
 static enum err normal(struct command_run *r, str address, str *out)

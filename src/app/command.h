@@ -60,6 +60,10 @@ extern const size_t command_rows_count;
 /* Removes all mail of an account that nobody can reach any more (cmd_account.c). */
 enum err command_remove_mail(struct command_run *r, uint64_t account) WAITS MUST;
 
+/* Why something with an address was not done; what: "account", "alias or group" (cmd_address.c).
+ * Returns e. */
+enum err command_address_fail(struct command_run *r, enum err e, const char *what,
+                              str address) MUST;
 /* The account of that address, in any case (cmd_account.c). */
 enum err command_account_find(struct command_run *r, str address,
                               struct account_entry *out) WAITS MUST;

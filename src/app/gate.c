@@ -55,6 +55,7 @@ struct gate {
     struct gate_house_peer *peers;
     struct relay_peer relay; /* of its table, dns only */
     struct keys_peer keys;
+    struct ipc_slot *slots[ROLES]; /* of the two; others: NULL */
     struct gate_config *config;
     struct tls_server *tls;
     struct limit_table *sources;
@@ -311,31 +312,18 @@ static void socket_close(struct gate_socket *k) WAITS
 
 /* ---- what the parent says ---- */
 
-static enum err on_attach(void *ctx, struct ipc_gate_attach_args *a, struct arena *arena,
-                          struct ipc_gate_attach_results *r) WAITS
+static enum err on_attach(void *ctx, struct ipc_attach_args *a, struct arena *arena,
+                          struct ipc_attach_results *r) WAITS
 {
     struct gate *g = ctx;
+    struct ipc_slot *slot = a->role == ROLE_HOUSE ? gate_house_slot(&g->house, a->number)
+                            : a->role < ROLES     ? g->slots[a->role]
+                                                  : NULL;
+    if (!slot)
+        return ERR_INVALID;
     int fd = a->link;
     a->link = -1;
-    return gate_house_attach(&g->house, a->index, fd);
-}
-
-static enum err on_attach_relay(void *ctx, struct ipc_gate_attach_relay_args *a,
-                                struct arena *arena, struct ipc_gate_attach_relay_results *r) WAITS
-{
-    struct gate *g = ctx;
-    int fd = a->link;
-    a->link = -1;
-    return relay_peer_attach(&g->relay, fd);
-}
-
-static enum err on_attach_keys(void *ctx, struct ipc_gate_attach_keys_args *a, struct arena *arena,
-                               struct ipc_gate_attach_keys_results *r) WAITS
-{
-    struct gate *g = ctx;
-    int fd = a->link;
-    a->link = -1;
-    return keys_peer_attach(&g->keys, fd);
+    return ipc_slot_attach(slot, fd);
 }
 
 static enum err on_listen(void *ctx, struct ipc_gate_listen_args *a, struct arena *arena,
@@ -383,7 +371,7 @@ static enum err on_reload(void *ctx, struct ipc_gate_reload_args *a, struct aren
     TRY(gate_config_load(buf_str(&text), &next));
     enum err e = take_certificates(g, a->certificates);
     if (e != ERR_OK)
-        LOG_ERROR("gate", "certificates not taken gate=%s: %s", g->name, err_text(e));
+        LOG_ERROR("gate", "certificates not taken gate=%s cause=%s", g->name, err_name(e));
     gate_config_use(g, next);
     config_log_level(&next->all);
     return e;
@@ -412,9 +400,7 @@ static enum err on_stop(void *ctx, struct ipc_gate_stop_args *a, struct arena *a
 
 static const struct ipc_service from_parent = {
     .role = IPC_ROLE_GATE,
-    .gate_attach = on_attach,
-    .gate_attach_relay = on_attach_relay,
-    .gate_attach_keys = on_attach_keys,
+    .attach = on_attach,
     .gate_listen = on_listen,
     .gate_unlisten = on_unlisten,
     .gate_reload = on_reload,
@@ -453,6 +439,8 @@ static enum err gate_open(struct gate *g, int control)
     gate_house_init(&g->house, g->peers, s->nthreads, &g->group);
     relay_peer_init(&g->relay, &g->group);
     keys_peer_init(&g->keys, &g->group);
+    g->slots[ROLE_RELAY] = &g->relay.slot;
+    g->slots[ROLE_KEYS] = &g->keys.slot;
     s->signer = g->keys.signer;
     g->parent = (struct ipc_link){
         .name = "parent", .service = &from_parent, .ctx = g, .ended = parent_gone};
@@ -480,7 +468,7 @@ int gate_main(struct server *s, uint32_t number, int control)
     if (e == ERR_OK)
         e = gate_open(g, control);
     if (e != ERR_OK) {
-        LOG_ERROR("gate", "cannot start gate=%s: %s", g->name, err_text(e));
+        LOG_ERROR("gate", "cannot start gate=%s cause=%s", g->name, err_name(e));
         return 1;
     }
     loop_run(g->loop);

@@ -12,13 +12,9 @@
 
 /* ---- links ---- */
 
-enum err gate_house_attach(struct gate_house *g, uint32_t index, int fd)
+struct ipc_slot *gate_house_slot(struct gate_house *g, uint32_t thread)
 {
-    if (index >= g->npeers) {
-        file_close(&fd);
-        return ERR_INVALID;
-    }
-    return ipc_slot_attach(&g->peers[index].slot, fd);
+    return thread < g->npeers ? &g->peers[thread].slot : NULL;
 }
 
 bool gate_house_is_up(const struct gate_house *g)
@@ -294,8 +290,8 @@ void gate_house_tell(struct gate_house *g)
     enum err e =
         ipc_observe(thread_link(g, 0), &(struct ipc_observe_args){buf_str(&notes)}, NULL, &r);
     if (e != ERR_OK || g->notes_lost > 0)
-        LOG_WARN("gate", "notes for reports lost bytes=%zu too_many=%llu: %s",
-                 e != ERR_OK ? notes.len : 0, (unsigned long long)g->notes_lost, err_text(e));
+        LOG_WARN("gate", "notes for reports lost bytes=%zu too_many=%llu cause=%s",
+                 e != ERR_OK ? notes.len : 0, (unsigned long long)g->notes_lost, err_name(e));
     g->notes_lost = 0;
     buf_free(&notes);
 }

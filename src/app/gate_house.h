@@ -36,8 +36,8 @@ struct gate_house {
 /* peers: npeers structs, zeroed, the caller's, for as long as the group runs. */
 void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32_t npeers,
                      struct fiber_group *group);
-/* A (new) link to house thread `index`; takes fd. ERR_INVALID: no such thread. */
-enum err gate_house_attach(struct gate_house *g, uint32_t index, int fd) MUST;
+/* Of the link to that thread of the house; NULL: no such thread. */
+struct ipc_slot *gate_house_slot(struct gate_house *g, uint32_t thread);
 /* Tells the house now what it is to count; at the end. */
 void gate_house_tell(struct gate_house *g) WAITS;
 bool gate_house_is_up(const struct gate_house *g); /* every thread's link */

@@ -127,7 +127,7 @@ static void show_proof(struct stream *s, const struct house *house, str name) WA
                      : ERR_NOT_FOUND;
     if (e == ERR_OK)
         e = tls_server_open(&proof, 1, NULL, &tls);
-    LOG_INFO("web", "asked for a proof name=%.*s: %s", STR_ARG(name), err_text(e));
+    LOG_INFO("web", "asked for a proof name=%.*s cause=%s", STR_ARG(name), err_name(e));
     if (e == ERR_OK) {
         tls_server_set_alpn(tls, &protocol, 1);
         e = stream_start_tls_server_seen(s, tls);

@@ -99,12 +99,10 @@ void house_run_on(struct house_thread *t, void (*fn)(void *arg), void *arg)
     completion_wait(&r.done);
 }
 
-/* ---- links to gates ---- */
+/* ---- links ---- */
 
 struct attach {
-    struct house_gate *gate;
-    struct relay_peer *relay;
-    struct keys_peer *keys;
+    struct ipc_slot *slot;
     int fd;
     enum err result;
 };
@@ -112,60 +110,30 @@ struct attach {
 static void attach_here(void *arg)
 {
     struct attach *a = arg;
-    a->result = ipc_slot_attach(&a->gate->slot, a->fd);
+    a->result = ipc_slot_attach(a->slot, a->fd);
 }
 
-static enum err on_attach(void *ctx, struct ipc_house_attach_args *a, struct arena *arena,
-                          struct ipc_house_attach_results *r) WAITS
+static struct ipc_slot *slot_of(struct house_thread *t, uint32_t role, uint32_t number)
+{
+    if (role == ROLE_GATE)
+        return number < t->house->server->ngates ? &t->gates[number].slot : NULL;
+    return role < ROLES ? t->slots[role] : NULL;
+}
+
+static enum err on_attach(void *ctx, struct ipc_attach_args *a, struct arena *arena,
+                          struct ipc_attach_results *r) WAITS
 {
     struct house_process *h = ctx;
-    uint32_t gate = a->index / h->nthreads, thread = a->index % h->nthreads;
-    if (gate >= h->server->ngates)
+    if (a->thread >= h->nthreads)
         return ERR_INVALID;
-    if (thread == 0)
-        grants_reset(&h->grants[gate]); /* a new process: nobody has signed in through it */
-    struct house_thread *t = &h->threads[thread];
-    struct attach attach = {.gate = &t->gates[gate], .fd = a->link};
+    struct house_thread *t = &h->threads[a->thread];
+    struct attach attach = {.slot = slot_of(t, a->role, a->number), .fd = a->link};
+    if (!attach.slot)
+        return ERR_INVALID;
+    if (a->role == ROLE_GATE && a->thread == 0)
+        grants_reset(&h->grants[a->number]); /* a new process: nobody has signed in through it */
     a->link = -1;
     house_run_on(t, attach_here, &attach);
-    return attach.result;
-}
-
-static void attach_relay_here(void *arg)
-{
-    struct attach *a = arg;
-    a->result = relay_peer_attach(a->relay, a->fd);
-}
-
-static enum err on_attach_relay(void *ctx, struct ipc_house_attach_relay_args *a,
-                                struct arena *arena, struct ipc_house_attach_relay_results *r) WAITS
-{
-    struct house_process *h = ctx;
-    if (a->index >= h->nthreads)
-        return ERR_INVALID;
-    struct house_thread *t = &h->threads[a->index];
-    struct attach attach = {.relay = &t->relay, .fd = a->link};
-    a->link = -1;
-    house_run_on(t, attach_relay_here, &attach);
-    return attach.result;
-}
-
-static void attach_keys_here(void *arg)
-{
-    struct attach *a = arg;
-    a->result = keys_peer_attach(a->keys, a->fd);
-}
-
-static enum err on_attach_keys(void *ctx, struct ipc_house_attach_keys_args *a, struct arena *arena,
-                               struct ipc_house_attach_keys_results *r) WAITS
-{
-    struct house_process *h = ctx;
-    if (a->index >= h->nthreads)
-        return ERR_INVALID;
-    struct house_thread *t = &h->threads[a->index];
-    struct attach attach = {.keys = &t->keys, .fd = a->link};
-    a->link = -1;
-    house_run_on(t, attach_keys_here, &attach);
     return attach.result;
 }
 
@@ -322,6 +290,8 @@ static enum err thread_open(struct house_thread *t)
     fiber_group_init(&t->group);
     relay_peer_init(&t->relay, &t->group);
     keys_peer_init(&t->keys, &t->group);
+    t->slots[ROLE_RELAY] = &t->relay.slot;
+    t->slots[ROLE_KEYS] = &t->keys.slot;
     TRY(accounts_open(
         &(struct accounts_options){
             .store = h->store,
@@ -514,9 +484,7 @@ static enum err on_reload(void *ctx, struct ipc_house_reload_args *a, struct are
 
 static const struct ipc_service from_parent = {
     .role = IPC_ROLE_HOUSE,
-    .house_attach = on_attach,
-    .house_attach_relay = on_attach_relay,
-    .house_attach_keys = on_attach_keys,
+    .attach = on_attach,
     .house_reload = on_reload,
     .house_stop = on_stop,
 };
@@ -607,7 +575,7 @@ int house_main(struct server *s, int control)
     if (e == ERR_OK)
         e = house_open(h, control);
     if (e != ERR_OK) {
-        LOG_ERROR("house", "cannot start data=%.*s: %s", STR_ARG(s->data_dir), err_text(e));
+        LOG_ERROR("house", "cannot start data=%.*s cause=%s", STR_ARG(s->data_dir), err_name(e));
         return 1;
     }
     loop_run(h->threads[0].loop);

@@ -57,10 +57,11 @@ struct house_thread {
     struct deliver_ctx deliver;
     struct house_local local;
     struct house table;
-    struct house_gate *gates;     /* one per gate */
-    struct queue_schedule *queue; /* NULL before it runs; house_queue.c */
-    struct relay_peer relay;      /* its table is what goes out from this thread */
-    struct keys_peer keys;        /* its hasher is where passwords of this thread are hashed */
+    struct house_gate *gates;      /* one per gate */
+    struct queue_schedule *queue;  /* NULL before it runs; house_queue.c */
+    struct relay_peer relay;       /* its table is what goes out from this thread */
+    struct keys_peer keys;         /* its hasher is where passwords of this thread are hashed */
+    struct ipc_slot *slots[ROLES]; /* of the two; others: NULL */
     struct quota_slot quotas[QUOTA_CACHE_SLOTS];
     _Atomic size_t sessions;
     enum err opened;

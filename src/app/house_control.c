@@ -34,7 +34,7 @@ static void log_command(const struct command_run *r)
 {
     if (!r->row || r->row->where == COMMAND_LOCAL)
         return;
-    LOG_INFO("control", "command=%s%s%s arg=%.*s", r->row->name, r->row->sub[0] ? " " : "",
+    LOG_INFO("control", "command=\"%s%s%s\" arg=%.*s", r->row->name, r->row->sub[0] ? " " : "",
              r->row->sub, r->nargs ? (int)r->args[0].len : 0, r->nargs ? r->args[0].data : "");
 }
 

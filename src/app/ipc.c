@@ -155,7 +155,8 @@ static void served_fiber(void *arg) WAITS
     if (l->up) {
         enum err sent = enqueue(l, IPC_KIND_REPLY, c->method, c->id, e, results, true);
         if (sent != ERR_OK && enqueue(l, IPC_KIND_REPLY, c->method, c->id, sent, NULL, true))
-            LOG_WARN("ipc", "reply lost link=%s method=%s: %s", l->name, row->name, err_text(sent));
+            LOG_WARN("ipc", "reply lost link=%s method=%s cause=%s", l->name, row->name,
+                     err_name(sent));
     }
     l->ncalls--;
     l->call_bytes -= c->bytes;
@@ -180,7 +181,7 @@ static enum err take_call(struct ipc_link *l, const struct ipc_head *head, str b
 {
     const struct ipc_row *row = &ipc_rows[head->method];
     if (!l->service || !row->served(l->service)) {
-        LOG_ERROR("ipc", "call refused link=%s method=%s: the other end may not ask this", l->name,
+        LOG_ERROR("ipc", "the other end may not ask this: call refused link=%s method=%s", l->name,
                   row->name);
         return ERR_DENIED;
     }
@@ -305,8 +306,8 @@ static void receive_fiber(void *arg) WAITS
     struct ipc_link *l = arg;
     enum err e = receive(l);
     if (e != ERR_EOF && e != ERR_CANCELED)
-        LOG_ERROR("ipc", "link dropped link=%s: %s", l->name,
-                  e == ERR_CORRUPT ? "a frame broke the rules" : err_text(e));
+        LOG_ERROR("ipc", "link dropped link=%s cause=%s", l->name,
+                  e == ERR_CORRUPT ? "a frame broke the rules" : err_name(e));
     ipc_link_stop(l);
 }
 
@@ -360,8 +361,10 @@ static void link_fiber(void *arg) WAITS
 
 static void assert_service_role(const struct ipc_service *s)
 {
-    for (int i = 0; s && i < IPC_METHODS; i++)
-        assert(!ipc_rows[i].served(s) || ipc_rows[i].callee == s->role);
+    for (int i = 0; s && i < IPC_METHODS; i++) {
+        bool child = ipc_rows[i].callee == IPC_ROLE_CHILD && s->role != IPC_ROLE_PARENT;
+        assert(!ipc_rows[i].served(s) || child || ipc_rows[i].callee == s->role);
+    }
 }
 
 enum err ipc_link_start(struct ipc_link *l, int fd, struct fiber_group *group)
@@ -427,7 +430,7 @@ static enum err call(struct ipc_link *l, enum ipc_method method, const void *arg
     if (p.done)
         return p.result;
     map_remove_u64(&l->pending, id);
-    LOG_WARN("ipc", "call given up link=%s method=%s: %s", l->name, row->name, err_text(e));
+    LOG_WARN("ipc", "call given up link=%s method=%s cause=%s", l->name, row->name, err_name(e));
     return e == ERR_TIMEOUT ? ERR_UNAVAILABLE : e;
 }
 

@@ -31,7 +31,14 @@
 #define IPC_FRAME_FDS_MAX 2          /* descriptors of one frame */
 #define IPC_OUT_FDS_MAX 1024         /* descriptors waiting to be sent */
 
-enum ipc_role { IPC_ROLE_PARENT, IPC_ROLE_GATE, IPC_ROLE_HOUSE, IPC_ROLE_RELAY, IPC_ROLE_KEYS };
+enum ipc_role {
+    IPC_ROLE_PARENT,
+    IPC_ROLE_GATE,
+    IPC_ROLE_HOUSE,
+    IPC_ROLE_RELAY,
+    IPC_ROLE_KEYS,
+    IPC_ROLE_CHILD, /* as a callee: any but the parent */
+};
 
 enum ipc_method {
 #define IPC(name, ...) IPC_##name,

@@ -23,7 +23,7 @@
 struct keys_link {
     struct ipc_slot slot;
     struct keys_caller caller;
-    char name[24];
+    char name[ASKER_NAME_MAX];
 };
 struct keys_process {
     struct server *server;
@@ -91,30 +91,29 @@ static enum err on_load(void *ctx, struct ipc_keys_load_args *a, struct arena *a
 
 /* ---- links ---- */
 
-static enum err on_attach(void *ctx, struct ipc_keys_attach_args *a, struct arena *arena,
-                          struct ipc_keys_attach_results *r) WAITS
+static enum err on_attach(void *ctx, struct ipc_attach_args *a, struct arena *arena,
+                          struct ipc_attach_results *r) WAITS
 {
     struct keys_process *p = ctx;
-    if (a->index >= p->nlinks)
-        return ERR_INVALID;
+    uint32_t i;
+    TRY(asker_index(p->server, a->role, a->number, &i));
     int fd = a->link;
     a->link = -1;
-    p->links[a->index].caller.warned = false;
-    return ipc_slot_attach(&p->links[a->index].slot, fd);
+    p->links[i].caller.warned = false;
+    return ipc_slot_attach(&p->links[i].slot, fd);
 }
 
 static enum err links_open(struct keys_process *p)
 {
     const struct server *s = p->server;
-    p->nlinks = s->ngates + s->nthreads;
+    p->nlinks = asker_count(s);
     p->links = ARENA_ARRAY(&p->arena, struct keys_link, p->nlinks);
     if (!p->links)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < p->nlinks; i++) {
         bool gate = i < s->ngates;
         struct keys_link *l = &p->links[i];
-        snprintf(l->name, sizeof(l->name), "%s.%u", gate ? "gate" : "house",
-                 gate ? i : i - s->ngates);
+        asker_name(s, i, l->name);
         l->caller = (struct keys_caller){.state = &p->state, .name = l->name};
         ipc_slot_init(&l->slot, l->name, gate ? &keys_calls_for_gates : &keys_calls_for_house,
                       &l->caller, &p->group);
@@ -124,7 +123,7 @@ static enum err links_open(struct keys_process *p)
 
 static const struct ipc_service from_parent = {
     .role = IPC_ROLE_KEYS,
-    .keys_attach = on_attach,
+    .attach = on_attach,
     .keys_load = on_load,
 };
 

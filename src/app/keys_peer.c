@@ -91,5 +91,3 @@ void keys_peer_init(struct keys_peer *p, struct fiber_group *group)
     p->signer = (struct tls_signer){p, peer_sign};
     p->hasher = (struct hasher){p, peer_hash, peer_verify};
 }
-
-enum err keys_peer_attach(struct keys_peer *p, int fd) { return ipc_slot_attach(&p->slot, fd); }

@@ -20,7 +20,5 @@ struct keys_peer {
     struct hasher hasher;     /* a house thread's */
 };
 void keys_peer_init(struct keys_peer *p, struct fiber_group *group);
-/* A (new) link, on the peer's thread; takes fd. */
-enum err keys_peer_attach(struct keys_peer *p, int fd) MUST;
 
 #endif

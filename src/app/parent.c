@@ -1,25 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One fiber waits for signals and due restarts; each child has a link, over which it says `ready`
- * and hears everything else. Gates and house threads are joined in pairs as soon as both ends are
- * ready, and each of them with the relay and with keys, so a start, a restart of a gate and a
- * restart of the house are one and the same step.
+ * and hears everything else. Two roles of links.def are joined as soon as both ends are ready, so a
+ * start and the restart of either are one and the same step.
  */
-#include "app/parent.h"
+#include "app/parent_private.h"
 
-#include "app/apart.h"
-#include "app/certificates.h"
-#include "app/json.h"
 #include "app/server.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "format/charset.h"
 #include "os/file.h"
-#include "os/loop.h"
 #include "os/proc.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #define QUICK_DEATH_MS 10000 /* a child that lived shorter counts as dying quickly */
 #define QUICK_DEATHS_FREE 5  /* so often it is restarted at once */
@@ -27,45 +23,8 @@
 #define BACKOFF_MS_MAX 30000
 #define GRACE_MS 3000 /* for deliveries under way at a clean end */
 #define END_MS 20000  /* for the store to close */
-#define TURN_MS 60000 /* for a reload to wait for another */
 
-struct parent;
-struct child {
-    struct parent *parent;
-    enum role role;
-    uint32_t number;
-    char name[24];
-    int pid; /* 0: not running */
-    bool ready;
-    bool linked;      /* until the link's `ended` */
-    int attached_pid; /* of a gate: the house process that it is joined with */
-    bool attached;    /* and all its links are up */
-    int relay_pid;    /* of a gate or the house: the relay that it is joined with */
-    int keys_pid;     /* the same for keys */
-    uint64_t started_ms, restart_at_ms;
-    uint32_t quick_deaths, restarts;
-    struct ipc_link link;
-};
-struct parent {
-    struct server *server;
-    struct loop *loop;
-    struct fiber_group group;
-    struct child keys, house, relay;
-    struct child *gates;
-    int signals_fd;
-    struct watch signals;
-    struct event changed; /* a child died or became ready, or a stop was asked for */
-    bool turn_taken;      /* by a reload or a new certificate */
-    struct event turn_left;
-    bool stopping, house_was_ready, announced;
-    int exit_code;
-    parent_ready_fn *ready;
-    void *ready_arg;
-    struct arena arena;
-};
-
-/* for (struct child *c = NULL; (c = next_child(p, c));) — keys, the house, the relay, the gates. */
-static struct child *next_child(struct parent *p, struct child *c)
+struct child *parent_next(struct parent *p, struct child *c)
 {
     if (!c || c == &p->keys)
         return c ? &p->house : &p->keys;
@@ -101,7 +60,7 @@ static void keep_own(struct start *start)
     struct server *s = p->server;
     file_close(&start->parent_end);
     file_close(&p->signals_fd);
-    for (struct child *c = NULL; (c = next_child(p, c));) {
+    for (struct child *c = NULL; (c = parent_next(p, c));) {
         if (c->linked)
             file_close(&c->link.fd);
     }
@@ -137,7 +96,7 @@ static int child_main(void *arg)
     }
 }
 
-static const struct ipc_service from_child, from_house;
+static const struct ipc_service from_child = {.role = IPC_ROLE_PARENT, .ready = parent_on_ready};
 
 static void link_ended(struct ipc_link *l)
 {
@@ -160,13 +119,15 @@ static enum err child_start(struct child *c) WAITS
         file_close(&fds[0]);
         return e;
     }
-    c->ready = c->attached = false;
-    c->attached_pid = c->relay_pid = c->keys_pid = 0;
+    c->ready = false;
+    memset(c->joined, 0, sizeof(c->joined));
+    memset(c->reaches, 0, sizeof(c->reaches));
     c->started_ms = clock_mono_ms();
-    c->link = (struct ipc_link){.name = c->name,
-                                .service = c->role == ROLE_HOUSE ? &from_house : &from_child,
-                                .ctx = c,
-                                .ended = link_ended};
+    c->link =
+        (struct ipc_link){.name = c->name,
+                          .service = c->role == ROLE_HOUSE ? &parent_calls_for_house : &from_child,
+                          .ctx = c,
+                          .ended = link_ended};
     e = ipc_link_start(&c->link, fds[0], &p->group);
     c->linked = e == ERR_OK;
     if (e != ERR_OK)
@@ -175,469 +136,115 @@ static enum err child_start(struct child *c) WAITS
     return e;
 }
 
-/* ---- joining gates and house ---- */
+/* ---- joining ---- */
 
-static enum err join_pair(struct parent *p, struct child *gate, uint32_t thread) WAITS
+static const struct {
+    enum role asks, answers;
+    bool needed;
+} link_rows[] = {
+#define LINK(asks, answers, needed) {ROLE_##asks, ROLE_##answers, needed},
+#include "app/links.def"
+#undef LINK
+};
+
+static uint32_t threads_of(const struct child *c)
+{
+    return c->role == ROLE_HOUSE ? c->parent->server->nthreads : 1;
+}
+
+/* How the other end knows it. */
+static uint32_t number_of(const struct child *c, uint32_t thread)
+{
+    return c->role == ROLE_GATE ? c->number : thread;
+}
+
+static enum err join_threads(struct child *asks, uint32_t a, struct child *answers,
+                             uint32_t b) WAITS
 {
     int fds[2];
+    struct ipc_attach_results r;
     TRY(sock_pair(fds));
-    struct ipc_house_attach_results hr;
-    struct ipc_gate_attach_results gr;
-    enum err e = ipc_house_attach(
-        &p->house.link,
-        &(struct ipc_house_attach_args){gate->number * p->server->nthreads + thread, fds[0]}, NULL,
-        &hr);
+    struct ipc_attach_args server = {asks->role, number_of(asks, a), b, fds[0]};
+    struct ipc_attach_args client = {answers->role, number_of(answers, b), a, fds[1]};
+    enum err e = ipc_attach(&answers->link, &server, NULL, &r);
     if (e == ERR_OK)
-        e = ipc_gate_attach(&gate->link, &(struct ipc_gate_attach_args){thread, fds[1]}, NULL, &gr);
+        e = ipc_attach(&asks->link, &client, NULL, &r);
     file_close(&fds[0]);
     file_close(&fds[1]);
     return e;
 }
 
-static void join_gate(struct parent *p, struct child *gate) WAITS
+/* All threads of the one with all of the other, once. */
+static void join(struct child *asks, struct child *answers) WAITS
 {
-    int house_pid = p->house.pid;
-    if (!p->house.ready || !gate->ready || gate->attached_pid == house_pid)
+    int pid = answers->pid, *joined = &asks->joined[answers->role];
+    enum err first = ERR_OK;
+    if (!asks->ready || !answers->ready || *joined == pid)
         return;
-    gate->attached_pid = house_pid;
-    gate->attached = false;
-    enum err e = ERR_OK;
-    for (uint32_t t = 0; t < p->server->nthreads && e == ERR_OK; t++)
-        e = join_pair(p, gate, t);
-    gate->attached = e == ERR_OK && gate->attached_pid == house_pid;
-    if (e != ERR_OK)
-        LOG_WARN("parent", "not joined with the house role=%s: %s", gate->name, err_text(e));
-    event_signal(&p->changed);
+    *joined = pid;
+    asks->reaches[answers->role] = false;
+    for (uint32_t a = 0; a < threads_of(asks); a++) {
+        for (uint32_t b = 0; b < threads_of(answers); b++) {
+            enum err e = join_threads(asks, a, answers, b);
+            first = first == ERR_OK ? e : first;
+        }
+    }
+    if (first != ERR_OK)
+        LOG_WARN("parent", "not joined role=%s with=%s cause=%s", asks->name, answers->name,
+                 err_name(first));
+    asks->reaches[answers->role] = first == ERR_OK && *joined == pid;
+    event_signal(&asks->parent->changed);
 }
 
-/* One end of a pair to the relay, the other to a gate or a thread of the house. */
-static enum err join_relay_pair(struct parent *p, struct child *c, uint32_t thread) WAITS
+/* c with all that it asks and that ask it. */
+static void join_all(struct parent *p, struct child *c) WAITS
 {
-    int fds[2];
-    bool gate = c->role == ROLE_GATE;
-    TRY(sock_pair(fds));
-    struct ipc_relay_attach_results rr;
-    struct ipc_gate_attach_relay_results gr;
-    struct ipc_house_attach_relay_results hr;
-    uint32_t index = gate ? c->number : p->server->ngates + thread;
-    enum err e =
-        ipc_relay_attach(&p->relay.link, &(struct ipc_relay_attach_args){index, fds[0]}, NULL, &rr);
-    if (e == ERR_OK && gate)
-        e = ipc_gate_attach_relay(&c->link, &(struct ipc_gate_attach_relay_args){fds[1]}, NULL,
-                                  &gr);
-    if (e == ERR_OK && !gate)
-        e = ipc_house_attach_relay(&c->link, &(struct ipc_house_attach_relay_args){thread, fds[1]},
-                                   NULL, &hr);
-    file_close(&fds[0]);
-    file_close(&fds[1]);
-    return e;
-}
-
-/* The same with keys. */
-static enum err join_keys_pair(struct parent *p, struct child *c, uint32_t thread) WAITS
-{
-    int fds[2];
-    bool gate = c->role == ROLE_GATE;
-    TRY(sock_pair(fds));
-    struct ipc_keys_attach_results kr;
-    struct ipc_gate_attach_keys_results gr;
-    struct ipc_house_attach_keys_results hr;
-    uint32_t index = gate ? c->number : p->server->ngates + thread;
-    enum err e =
-        ipc_keys_attach(&p->keys.link, &(struct ipc_keys_attach_args){index, fds[0]}, NULL, &kr);
-    if (e == ERR_OK && gate)
-        e = ipc_gate_attach_keys(&c->link, &(struct ipc_gate_attach_keys_args){fds[1]}, NULL, &gr);
-    if (e == ERR_OK && !gate)
-        e = ipc_house_attach_keys(&c->link, &(struct ipc_house_attach_keys_args){thread, fds[1]},
-                                  NULL, &hr);
-    file_close(&fds[0]);
-    file_close(&fds[1]);
-    return e;
-}
-
-typedef enum err join_fn(struct parent *p, struct child *c, uint32_t thread) WAITS;
-
-/* A gate or all threads of the house with that process, once; joined: which one it was. */
-static void join_peer(struct parent *p, struct child *c, const struct child *peer, int *joined,
-                      join_fn *pair) WAITS
-{
-    bool asks = c->role == ROLE_GATE || c->role == ROLE_HOUSE;
-    if (!asks || !peer->ready || !c->ready || *joined == peer->pid)
-        return;
-    *joined = peer->pid;
-    uint32_t pairs = c->role == ROLE_GATE ? 1 : p->server->nthreads;
-    for (uint32_t t = 0; t < pairs; t++) {
-        enum err e = pair(p, c, t);
-        if (e != ERR_OK)
-            LOG_WARN("parent", "not joined role=%s with=%s: %s", c->name, peer->name, err_text(e));
+    for (size_t i = 0; i < ARRAY_LEN(link_rows); i++) {
+        for (struct child *a = NULL; (a = parent_next(p, a));) {
+            for (struct child *b = NULL; (b = parent_next(p, b));) {
+                if ((a == c || b == c) && a->role == link_rows[i].asks &&
+                    b->role == link_rows[i].answers)
+                    join(a, b);
+            }
+        }
     }
 }
 
-/* A process that does not take them is started again, and gets them then. */
-static void give_keys(struct parent *p) WAITS
-{
-    struct ipc_keys_load_results r;
-    FD_AUTO int fd = p->server->keys_fd >= 0 ? file_duplicate(p->server->keys_fd) : -1;
-    int pid = p->keys.pid;
-    if (fd < 0)
-        return;
-    enum err e = ipc_keys_load(&p->keys.link, &(struct ipc_keys_load_args){fd}, NULL, &r);
-    if (e == ERR_OK || p->keys.pid != pid || pid == 0)
-        return;
-    LOG_ERROR("parent", "keys did not take the certificates: %s", err_text(e));
-    proc_kill(pid, SIGKILL);
-}
-
-static enum err on_ready(void *ctx, struct ipc_ready_args *a, struct arena *arena,
-                         struct ipc_ready_results *r) WAITS
+enum err parent_on_ready(void *ctx, struct ipc_ready_args *a, struct arena *arena,
+                         struct ipc_ready_results *r)
 {
     struct child *c = ctx;
     struct parent *p = c->parent;
     if (c->role == ROLE_KEYS)
-        give_keys(p);
+        parent_give_keys(p);
     c->ready = true;
     LOG_INFO("parent", "ready role=%s pid=%d after_ms=%llu", c->name, c->pid,
              (unsigned long long)(clock_mono_ms() - c->started_ms));
     if (c->role == ROLE_HOUSE)
         p->house_was_ready = true;
     event_signal(&p->changed);
-    if (c->role == ROLE_GATE)
-        join_gate(p, c);
-    for (uint32_t i = 0; c->role == ROLE_HOUSE && i < p->server->ngates; i++)
-        join_gate(p, &p->gates[i]);
-    for (struct child *o = NULL; (o = next_child(p, o));) {
-        if (o == c || c == &p->relay)
-            join_peer(p, o, &p->relay, &o->relay_pid, join_relay_pair);
-        if (o == c || c == &p->keys)
-            join_peer(p, o, &p->keys, &o->keys_pid, join_keys_pair);
-    }
-    event_signal(&p->changed);
+    join_all(p, c);
     return ERR_OK;
 }
 
 static void announce(struct parent *p)
 {
-    for (uint32_t i = 0; i < p->server->ngates; i++) {
-        if (!p->gates[i].attached || !p->gates[i].keys_pid)
-            return;
+    for (size_t i = 0; i < ARRAY_LEN(link_rows); i++) {
+        for (struct child *c = NULL; (c = parent_next(p, c));) {
+            if (link_rows[i].needed && c->role == link_rows[i].asks &&
+                !c->reaches[link_rows[i].answers])
+                return;
+        }
     }
     p->announced = true;
     p->ready(p->ready_arg, p->server);
 }
 
-/* ---- reload ---- */
-
-/* What the gates must hear of sockets; certs_new: listeners with TLS from the start may open now.
- */
-static enum err tell_gate(struct parent *p, struct child *gate, int config, int certificates,
-                          const bool opened[SOCKETS_MAX], const bool closed[SOCKETS_MAX]) WAITS
-{
-    struct ipc_gate_reload_results rr;
-    enum err e = ipc_gate_reload(&gate->link, &(struct ipc_gate_reload_args){config, certificates},
-                                 NULL, &rr);
-    for (uint32_t i = 0; i < SOCKETS_MAX; i++) {
-        const struct server_socket *k = &p->server->sockets[i];
-        struct ipc_gate_unlisten_results ur;
-        struct ipc_gate_listen_results lr;
-        enum err one = ERR_OK;
-        if (closed[i])
-            one = ipc_gate_unlisten(&gate->link, &(struct ipc_gate_unlisten_args){i}, NULL, &ur);
-        if (k->fd >= 0 && (opened[i] || listener_rows[k->kind].implicit_tls))
-            one = ipc_gate_listen(
-                &gate->link,
-                &(struct ipc_gate_listen_args){k->kind, i, server_socket_fd(k, gate->number)}, NULL,
-                &lr);
-        if (one != ERR_OK && (opened[i] || closed[i]))
-            LOG_WARN("parent", "socket %s not taken role=%s: %s", k->text, gate->name,
-                     err_text(one));
-    }
-    return e;
-}
-
-/* Certificates without their keys for the gates, those with them for keys, which hears first. */
-static enum err use_certificates(struct parent *p, const struct tls_certificate *certs, size_t n,
-                                 int *keys_fd) WAITS
-{
-    struct server *s = p->server;
-    if (n == 0) /* those in use stay */
-        return ERR_OK;
-    TRY(s->tls ? tls_server_reload(s->tls, certs, n)
-               : tls_server_open(certs, n, &s->signer, &s->tls));
-    file_close(&s->keys_fd);
-    s->keys_fd = *keys_fd;
-    *keys_fd = -1;
-    if (p->keys.linked) /* also one that is not ready: it was given older ones, or is about to be */
-        give_keys(p);
-    return ERR_OK;
-}
-
-/* One reload or new certificate at a time: what was read first must not be used last. */
-static enum err turn_take(struct parent *p) WAITS
-{
-    uint64_t deadline = deadline_in_ms(TURN_MS);
-    while (p->turn_taken)
-        TRY(event_wait(&p->turn_left, deadline));
-    p->turn_taken = true;
-    return ERR_OK;
-}
-
-static void turn_leave(struct parent *p)
-{
-    p->turn_taken = false;
-    event_signal(&p->turn_left);
-}
-
-static void tell_all(struct parent *p, int config, int certificates, const bool opened[SOCKETS_MAX],
-                     const bool closed[SOCKETS_MAX]) WAITS
-{
-    struct ipc_house_reload_results hr;
-    if (p->house.ready &&
-        ipc_house_reload(&p->house.link, &(struct ipc_house_reload_args){config}, NULL, &hr))
-        LOG_WARN("parent", "the house did not take the configuration");
-    struct ipc_relay_reload_results rr;
-    if (p->relay.ready &&
-        ipc_relay_reload(&p->relay.link, &(struct ipc_relay_reload_args){config}, NULL, &rr))
-        LOG_WARN("parent", "the relay did not take the configuration");
-    for (uint32_t i = 0; i < p->server->ngates; i++) {
-        if (p->gates[i].ready &&
-            tell_gate(p, &p->gates[i], config, certificates, opened, closed) != ERR_OK)
-            LOG_WARN("parent", "not reloaded role=%s", p->gates[i].name);
-    }
-}
-
-/* Everything is read and checked before anything changes. */
-static enum err reload_with(struct parent *p, struct config *next, struct buf *text) WAITS
-{
-    struct server *s = p->server;
-    ARENA_AUTO struct arena arena = ARENA_INIT(16777216);
-    struct tls_certificate *certs = ARENA_ARRAY(&arena, struct tls_certificate, CERTIFICATES_MAX);
-    FD_AUTO int keys_fd = -1;
-    size_t n = 0;
-    if (!certs)
-        return ERR_NOMEM;
-    TRY(certificates_load(next, &arena, certs, CERTIFICATES_MAX, &n, &keys_fd, text));
-    BUF_AUTO struct buf restart = BUF_INIT(65536);
-    config_restart_changes(&s->config, next, &restart);
-    struct config old = s->config;
-    s->config = *next;
-    bool opened[SOCKETS_MAX] = {false}, closed[SOCKETS_MAX] = {false};
-    enum err e = server_sockets(s, opened, closed, text);
-    if (e != ERR_OK) {
-        s->config = old;
-        return e;
-    }
-    config_free(&old);
-    *next = (struct config){0};
-    BUF_AUTO struct buf rendered = BUF_INIT(CONFIG_TEXT_MAX);
-    config_render(&s->config, false, &rendered);
-    FD_AUTO int config_fd = -1;
-    FD_AUTO int certificates_fd = -1;
-    TRY(use_certificates(p, certs, n, &keys_fd));
-    TRY(text_pack(buf_str(&rendered), "config", &config_fd));
-    TRY(certificates_pack(certs, n, &certificates_fd));
-    config_log_level(&s->config);
-    tell_all(p, config_fd, certificates_fd, opened, closed);
-    buf_add_c(text, "Reloaded.");
-    if (restart.len > 0)
-        buf_addf(text, " These settings wait for a restart:%.*s.", STR_ARG(buf_str(&restart)));
-    return ERR_OK;
-}
-
-static enum err reload(struct parent *p, struct buf *text) WAITS
-{
-    struct config next;
-    if (str_empty(p->server->config_path)) {
-        buf_add_c(text, "There is no configuration file to read again.");
-        return ERR_UNSUPPORTED;
-    }
-    TRY(turn_take(p));
-    enum err e = server_config_read(p->server->config_path, &next, text);
-    if (e == ERR_OK) {
-        e = reload_with(p, &next, text);
-        config_free(&next);
-    }
-    turn_leave(p);
-    if (e == ERR_OK)
-        LOG_INFO("parent", "%.*s", STR_ARG(buf_str(text)));
-    else
-        LOG_ERROR("parent", "not reloaded: %.*s", STR_ARG(buf_str(text)));
-    return e;
-}
-
-static void reload_fiber(void *arg) WAITS
-{
-    BUF_AUTO struct buf text = BUF_INIT(65536);
-    (void)!reload(arg, &text);
-}
-
-/* ---- what the house passes on ---- */
-
-static enum err on_operator_reload(void *ctx, struct ipc_operator_reload_args *a,
-                                   struct arena *arena, struct ipc_operator_reload_results *r) WAITS
-{
-    struct child *c = ctx;
-    BUF_AUTO struct buf text = BUF_INIT(65536);
-    enum err e = reload(c->parent, &text);
-    BUF_AUTO struct buf answer = BUF_INIT(65600);
-    buf_addf(&answer, "%d", e != ERR_OK); /* the text travels also when it went wrong */
-    buf_add(&answer, buf_str(&text));
-    return arena_dup(arena, buf_str(&answer), &r->text) ? ERR_OK : ERR_NOMEM;
-}
-
-static enum err on_operator_stop(void *ctx, struct ipc_operator_stop_args *a, struct arena *arena,
-                                 struct ipc_operator_stop_results *r) WAITS
-{
-    struct child *c = ctx;
-    c->parent->stopping = true;
-    event_signal(&c->parent->changed);
-    return ERR_OK;
-}
-
-static enum err on_roles_status(void *ctx, struct ipc_roles_status_args *a, struct arena *arena,
-                                struct ipc_roles_status_results *r) WAITS
-{
-    struct parent *p = ((struct child *)ctx)->parent;
-    BUF_AUTO struct buf text = BUF_INIT(65536);
-    struct json j = json_of(&text);
-    json_open(&j, '[');
-    for (struct child *c = NULL; (c = next_child(p, c));) {
-        json_open(&j, '{');
-        json_key(&j, "role");
-        json_str(&j, str_c(c->name));
-        json_key(&j, "pid");
-        json_u64(&j, (uint64_t)c->pid);
-        json_key(&j, "ready");
-        json_bool(&j, c->ready);
-        json_key(&j, "restarts");
-        json_u64(&j, c->restarts);
-        json_key(&j, "up_ms");
-        json_u64(&j, c->pid ? clock_mono_ms() - c->started_ms : 0);
-        json_close(&j, '}');
-    }
-    json_close(&j, ']');
-    return arena_dup(arena, buf_str(&text), &r->json) ? ERR_OK : ERR_NOMEM;
-}
-
-/* ---- certificates ---- */
-
-/* What is asked of the folder of certificates, with keys: answered apart. */
-struct folder_job {
-    const struct config *config;
-    str text; /* names, or a chain */
-    bool next;
-};
-
-static enum err show_apart(void *arg, struct buf *answer)
-{
-    const struct folder_job *j = arg;
-    return certificates_show(j->config, answer);
-}
-
-static enum err request_apart(void *arg, struct buf *answer)
-{
-    const struct folder_job *j = arg;
-    return certificates_request(j->config, j->text, j->next, answer);
-}
-
-static enum err install_apart(void *arg, struct buf *answer)
-{
-    const struct folder_job *j = arg;
-    return certificates_install(j->config, j->text, j->next);
-}
-
-static enum err next_key_apart(void *arg, struct buf *answer)
-{
-    const struct folder_job *j = arg;
-    return certificates_next_key(j->config);
-}
-
-static enum err on_certificates_show(void *ctx, struct ipc_certificates_show_args *a,
-                                     struct arena *arena,
-                                     struct ipc_certificates_show_results *r) WAITS
-{
-    struct parent *p = ((struct child *)ctx)->parent;
-    BUF_AUTO struct buf list = BUF_INIT(1048576);
-    struct folder_job j = {.config = &p->server->config};
-    TRY(apart_run(show_apart, &j, &list));
-    return arena_dup(arena, buf_str(&list), &r->list) ? ERR_OK : ERR_NOMEM;
-}
-
-static enum err on_certificate_request(void *ctx, struct ipc_certificate_request_args *a,
-                                       struct arena *arena,
-                                       struct ipc_certificate_request_results *r) WAITS
-{
-    struct parent *p = ((struct child *)ctx)->parent;
-    BUF_AUTO struct buf der = BUF_INIT(65536);
-    struct folder_job j = {&p->server->config, a->names, a->next != 0};
-    TRY(apart_run(request_apart, &j, &der));
-    return arena_dup(arena, buf_str(&der), &r->request) ? ERR_OK : ERR_NOMEM;
-}
-
-/* The new chain is written first; gates that cannot be told now read it when they are restarted. */
-static enum err install(struct parent *p, const struct ipc_certificate_install_args *a) WAITS
-{
-    static const bool none[SOCKETS_MAX];
-    ARENA_AUTO struct arena scratch = ARENA_INIT(16777216);
-    struct tls_certificate *certs = ARENA_ARRAY(&scratch, struct tls_certificate, CERTIFICATES_MAX);
-    BUF_AUTO struct buf text = BUF_INIT(65536), rendered = BUF_INIT(CONFIG_TEXT_MAX);
-    FD_AUTO int config_fd = -1;
-    FD_AUTO int certificates_fd = -1;
-    FD_AUTO int keys_fd = -1;
-    struct folder_job j = {&p->server->config, a->chain, a->next != 0};
-    size_t n = 0;
-    if (!certs)
-        return ERR_NOMEM;
-    TRY(apart_run(install_apart, &j, &text));
-    TRY(certificates_load(&p->server->config, &scratch, certs, CERTIFICATES_MAX, &n, &keys_fd,
-                          &text));
-    TRY(use_certificates(p, certs, n, &keys_fd));
-    config_render(&p->server->config, false, &rendered);
-    TRY(text_pack(buf_str(&rendered), "config", &config_fd));
-    TRY(certificates_pack(certs, n, &certificates_fd));
-    tell_all(p, config_fd, certificates_fd, none, none);
-    LOG_INFO("parent", "a new certificate is in use");
-    return ERR_OK;
-}
-
-static enum err on_certificate_install(void *ctx, struct ipc_certificate_install_args *a,
-                                       struct arena *arena,
-                                       struct ipc_certificate_install_results *r) WAITS
-{
-    struct parent *p = ((struct child *)ctx)->parent;
-    TRY(turn_take(p));
-    enum err e = install(p, a);
-    turn_leave(p);
-    TRY(e);
-    return arena_dup(arena, STR("in use"), &r->text) ? ERR_OK : ERR_NOMEM;
-}
-
-static enum err on_certificate_next_key(void *ctx, struct ipc_certificate_next_key_args *a,
-                                        struct arena *arena,
-                                        struct ipc_certificate_next_key_results *r) WAITS
-{
-    BUF_AUTO struct buf none = BUF_INIT(16);
-    struct folder_job j = {.config = &((struct child *)ctx)->parent->server->config};
-    return apart_run(next_key_apart, &j, &none);
-}
-
-static const struct ipc_service from_child = {.role = IPC_ROLE_PARENT, .ready = on_ready};
-static const struct ipc_service from_house = {
-    .role = IPC_ROLE_PARENT,
-    .ready = on_ready,
-    .operator_reload = on_operator_reload,
-    .operator_stop = on_operator_stop,
-    .roles_status = on_roles_status,
-    .certificates_show = on_certificates_show,
-    .certificate_request = on_certificate_request,
-    .certificate_install = on_certificate_install,
-    .certificate_next_key = on_certificate_next_key,
-};
-
 /* ---- deaths and restarts ---- */
 
 static struct child *child_of(struct parent *p, int pid)
 {
-    for (struct child *c = NULL; (c = next_child(p, c));) {
+    for (struct child *c = NULL; (c = parent_next(p, c));) {
         if (c->pid == pid)
             return c;
     }
@@ -656,7 +263,8 @@ static void child_died(struct parent *p, struct child *c, const struct proc_exit
 {
     uint64_t now = clock_mono_ms();
     c->pid = 0;
-    c->ready = c->attached = false;
+    c->ready = false;
+    memset(c->reaches, 0, sizeof(c->reaches));
     if (c->linked)
         ipc_link_stop(&c->link);
     if (p->stopping) {
@@ -694,12 +302,12 @@ static bool wanted(const struct child *c)
 static void restart_due(struct parent *p) WAITS
 {
     uint64_t now = clock_mono_ms();
-    for (struct child *c = NULL; !p->stopping && (c = next_child(p, c));) {
+    for (struct child *c = NULL; !p->stopping && (c = parent_next(p, c));) {
         if (!wanted(c) || c->pid || c->linked || now < c->restart_at_ms)
             continue;
         enum err e = child_start(c);
         if (e != ERR_OK) {
-            LOG_ERROR("parent", "cannot start role=%s: %s", c->name, err_text(e));
+            LOG_ERROR("parent", "cannot start role=%s cause=%s", c->name, err_name(e));
             c->restart_at_ms = now + BACKOFF_MS_MAX / 30;
         }
     }
@@ -708,7 +316,7 @@ static void restart_due(struct parent *p) WAITS
 static uint64_t next_restart(struct parent *p)
 {
     uint64_t at = DEADLINE_NEVER;
-    for (struct child *c = NULL; (c = next_child(p, c));) {
+    for (struct child *c = NULL; (c = parent_next(p, c));) {
         if (!c->pid && !c->linked && wanted(c))
             at = MIN(at, c->restart_at_ms);
     }
@@ -723,7 +331,7 @@ static void take_signals(struct parent *p)
             reap(p);
             break;
         case SIGHUP:
-            if (fiber_start(&p->group, "reload", reload_fiber, p) != ERR_OK)
+            if (fiber_start(&p->group, "reload", parent_reload_fiber, p) != ERR_OK)
                 LOG_ERROR("parent", "no memory to reload");
             break;
         case SIGTERM:
@@ -740,7 +348,7 @@ static void take_signals(struct parent *p)
 
 static bool role_runs(struct parent *p, enum role r)
 {
-    for (struct child *c = NULL; (c = next_child(p, c));) {
+    for (struct child *c = NULL; (c = parent_next(p, c));) {
         if (c->role == r && c->pid)
             return true;
     }
@@ -752,7 +360,7 @@ static void await_end(struct parent *p, enum role r, uint64_t deadline_ms) WAITS
 {
     while (role_runs(p, r)) {
         if (wait_any(&p->signals, NULL, &p->changed, deadline_ms) == WAIT_ANY_TIMEOUT) {
-            for (struct child *c = NULL; (c = next_child(p, c));) {
+            for (struct child *c = NULL; (c = parent_next(p, c));) {
                 if (c->role == r && c->pid) {
                     LOG_ERROR("parent", "does not end, killed role=%s pid=%d", c->name, c->pid);
                     proc_kill(c->pid, SIGKILL);

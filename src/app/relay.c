@@ -21,7 +21,7 @@
 struct relay_link {
     struct ipc_slot slot;
     struct relay_caller caller;
-    char name[24];
+    char name[ASKER_NAME_MAX];
 };
 struct relay_process {
     struct server *server;
@@ -43,21 +43,21 @@ struct relay_process {
 
 /* ---- links ---- */
 
-static enum err on_attach(void *ctx, struct ipc_relay_attach_args *a, struct arena *arena,
-                          struct ipc_relay_attach_results *r) WAITS
+static enum err on_attach(void *ctx, struct ipc_attach_args *a, struct arena *arena,
+                          struct ipc_attach_results *r) WAITS
 {
     struct relay_process *p = ctx;
-    if (a->index >= p->nlinks)
-        return ERR_INVALID;
+    uint32_t i;
+    TRY(asker_index(p->server, a->role, a->number, &i));
     int fd = a->link;
     a->link = -1;
-    return ipc_slot_attach(&p->links[a->index].slot, fd);
+    return ipc_slot_attach(&p->links[i].slot, fd);
 }
 
 static enum err links_open(struct relay_process *p)
 {
     const struct server *s = p->server;
-    p->nlinks = s->ngates + s->nthreads;
+    p->nlinks = asker_count(s);
     p->links = ARENA_ARRAY(&p->arena, struct relay_link, p->nlinks);
     if (!p->links)
         return ERR_NOMEM;
@@ -66,8 +66,7 @@ static enum err links_open(struct relay_process *p)
         struct relay_link *l = &p->links[i];
         l->caller = (struct relay_caller){.relay = &p->table,
                                           .queries_max = gate ? RELAY_GATE_QUERIES_MAX : SIZE_MAX};
-        snprintf(l->name, sizeof(l->name), "%s.%u", gate ? "gate" : "house",
-                 gate ? i : i - s->ngates);
+        asker_name(s, i, l->name);
         ipc_slot_init(&l->slot, l->name, gate ? &relay_calls_for_gates : &relay_calls_for_house,
                       &l->caller, &p->group);
     }
@@ -154,7 +153,7 @@ static enum err on_stop(void *ctx, struct ipc_relay_stop_args *a, struct arena *
 
 static const struct ipc_service from_parent = {
     .role = IPC_ROLE_RELAY,
-    .relay_attach = on_attach,
+    .attach = on_attach,
     .relay_reload = on_reload,
     .relay_stop = on_stop,
 };

@@ -9,8 +9,6 @@
 
 /* ---- the link ---- */
 
-enum err relay_peer_attach(struct relay_peer *p, int fd) { return ipc_slot_attach(&p->slot, fd); }
-
 static struct ipc_link *up(struct relay_peer *p) WAITS
 {
     return ipc_slot_up(&p->slot, RELAY_WAIT_MS);

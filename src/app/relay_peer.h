@@ -20,7 +20,5 @@ struct relay_peer {
     struct event scan_ended;
 };
 void relay_peer_init(struct relay_peer *p, struct fiber_group *group);
-/* A (new) link, on the peer's thread; takes fd. */
-enum err relay_peer_attach(struct relay_peer *p, int fd) MUST;
 
 #endif

@@ -9,6 +9,7 @@
 #include "os/sandbox.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define CERTIFICATES_BYTES_MAX 4194304
@@ -60,12 +61,30 @@ enum err role_enter(enum role r, const struct server *s)
     log_set_role(row->title);
     proc_set_title(row->title);
     proc_crash_handler();
+    proc_return_memory();
     /* It has no file to open afterwards. What is missing the parent has told. */
     (void)charset_preload();
     struct sandbox_paths paths = {.uid = s->uid, .gid = s->gid};
     if (row->profile.files_read || row->profile.files_write)
         paths.data_dir = s->data_dir;
     return sandbox_enter(&row->profile, &paths);
+}
+
+uint32_t asker_count(const struct server *s) { return s->ngates + s->nthreads; }
+
+enum err asker_index(const struct server *s, uint32_t role, uint32_t number, uint32_t *out)
+{
+    if (role == ROLE_GATE ? number >= s->ngates : role != ROLE_HOUSE || number >= s->nthreads)
+        return ERR_INVALID;
+    *out = role == ROLE_GATE ? number : s->ngates + number;
+    return ERR_OK;
+}
+
+void asker_name(const struct server *s, uint32_t index, char out[ASKER_NAME_MAX])
+{
+    bool gate = index < s->ngates;
+    snprintf(out, ASKER_NAME_MAX, "%s.%u", role_name(gate ? ROLE_GATE : ROLE_HOUSE),
+             gate ? index : index - s->ngates);
 }
 
 enum err text_pack(str text, const char *name, int *fd)

@@ -66,6 +66,14 @@ struct server {
     int control_fd; /* listening; the house's */
 };
 
+/* The ends that ask relay and keys, as these two number them: the gates, then the house's threads.
+ */
+uint32_t asker_count(const struct server *s);
+/* ERR_INVALID: there is no such end. */
+enum err asker_index(const struct server *s, uint32_t role, uint32_t number, uint32_t *out) MUST;
+#define ASKER_NAME_MAX 24
+void asker_name(const struct server *s, uint32_t index, char out[ASKER_NAME_MAX]);
+
 /* The child's life: gives up authority, then runs until the parent says stop or goes away. control
  * is the child's end of its link to the parent. The result is the exit status. */
 int gate_main(struct server *s, uint32_t number, int control);

@@ -168,7 +168,7 @@ static void world_run(void (*fn)(struct world *w))
     assert_int_equal(sock_pair(fds), ERR_OK);
     assert_int_equal(ipc_link_start(&w.server, fds[0], &w.group), ERR_OK);
     gate_house_init(&w.gate, w.peers, 1, &w.group);
-    assert_int_equal(gate_house_attach(&w.gate, 0, fds[1]), ERR_OK);
+    assert_int_equal(ipc_slot_attach(gate_house_slot(&w.gate, 0), fds[1]), ERR_OK);
     assert_int_equal(fiber_start(&w.group, "main", world_main, &w), ERR_OK);
     loop_run_until_idle(loop);
     loop_close(loop);

@@ -12,6 +12,7 @@
 
 #include "app/ipc.h"
 #include "app/ipc_codec.h"
+#include "app/roles.h"
 #include "app/wire.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -402,6 +403,43 @@ static void test_wire_addresses(void **state)
     assert_true(wire_protocol_take(PROTOCOL_POP3, &p));
 }
 
+/* Who is joined with whom (links.def) is what the authority of each says (roles.def). */
+static void test_links_are_what_roles_may_ask(void **state)
+{
+    bool linked[ROLES][ROLES] = {0};
+#define LINK(asks, answers, needed) linked[ROLE_##asks][ROLE_##answers] = true;
+#include "app/links.def"
+#undef LINK
+    for (enum role a = 0; a < ROLES; a++) {
+        for (enum role b = 0; b < ROLES; b++) {
+            char word[32];
+            snprintf(word, sizeof(word), "%s: ", role_name(b));
+            if (linked[a][b] != (strstr(role_calls(a), word) != NULL))
+                fail_msg("%s and %s", role_name(a), role_name(b));
+        }
+    }
+}
+
+static void test_askers_have_numbers(void **state)
+{
+    struct server s = {.ngates = 3, .nthreads = 2};
+    char name[ASKER_NAME_MAX];
+    uint32_t i;
+    assert_int_equal(asker_count(&s), 5);
+    assert_int_equal(asker_index(&s, ROLE_GATE, 2, &i), ERR_OK);
+    assert_int_equal(i, 2);
+    asker_name(&s, i, name);
+    assert_string_equal(name, "gate.2");
+    assert_int_equal(asker_index(&s, ROLE_HOUSE, 1, &i), ERR_OK);
+    assert_int_equal(i, 4);
+    asker_name(&s, i, name);
+    assert_string_equal(name, "house.1");
+    assert_int_equal(asker_index(&s, ROLE_GATE, 3, &i), ERR_INVALID);
+    assert_int_equal(asker_index(&s, ROLE_HOUSE, 2, &i), ERR_INVALID);
+    assert_int_equal(asker_index(&s, ROLE_KEYS, 0, &i), ERR_INVALID);
+    assert_int_equal(asker_index(&s, ROLES, 0, &i), ERR_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +453,8 @@ int main(void)
         cmocka_unit_test(test_unclaimed_descriptors_are_limited),
         cmocka_unit_test(test_frames_are_decoded_strictly),
         cmocka_unit_test(test_wire_addresses),
+        cmocka_unit_test(test_links_are_what_roles_may_ask),
+        cmocka_unit_test(test_askers_have_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

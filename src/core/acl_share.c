@@ -102,19 +102,9 @@ static bool walk_row(void *arg, const struct store_row *row)
 
 static enum err walk_lists(struct store *s, uint64_t owner, struct acl_walk *w)
 {
-    struct store_key from = key_space(SPACE_ACL), to = key_space_end(SPACE_ACL), last;
-    for (;;) {
-        last.len = 0;
-        struct store_scan q = {.partition = owner,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        TRY(store_scan(s, &q, walk_row, w, &last));
-        if (!last.len || w->stop)
-            return ERR_OK;
-        from = last;
-        store_key_next(&from);
-    }
+    struct store_key from = key_space(SPACE_ACL), to = key_space_end(SPACE_ACL);
+    struct store_scan q = {.partition = owner, .from = key_str(&from), .to = key_str(&to)};
+    return store_scan_all(s, &q, walk_row, w);
 }
 
 struct all {
@@ -150,24 +140,13 @@ static bool all_row(void *arg, const struct store_row *row)
 
 enum err acl_all(struct account *owner, struct arena *a, const struct acl_of **out, size_t *n)
 {
-    struct store_key from = key_space(SPACE_ACL), to = key_space_end(SPACE_ACL), last;
+    struct store_key from = key_space(SPACE_ACL), to = key_space_end(SPACE_ACL);
+    struct store_scan q = {.partition = owner->id, .from = key_str(&from), .to = key_str(&to)};
     struct all all = {.arena = a};
-    for (;;) {
-        last.len = 0;
-        struct store_scan q = {.partition = owner->id,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        TRY(store_scan(accounts_store(owner->owner), &q, all_row, &all, &last));
-        TRY(all.err);
-        if (!last.len)
-            break;
-        from = last;
-        store_key_next(&from);
-    }
+    TRY(store_scan_all(accounts_store(owner->owner), &q, all_row, &all));
     *out = all.rows;
     *n = all.n;
-    return ERR_OK;
+    return all.err;
 }
 
 static bool is_named(void *arg, const struct acl_entry *e)
@@ -288,24 +267,14 @@ static bool owner_row(void *arg, const struct store_row *row)
 
 static enum err scan_hints(struct directory *d, str prefix, struct owners *o)
 {
-    struct store_key from = {0}, to, last;
-    add(&from, prefix);
+    struct store_key to;
     key_after_prefix(&to, prefix);
-    for (;;) {
-        last.len = 0;
-        struct store_scan q = {.partition = STORE_PARTITION_DIRECTORY,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX,
-                               .keys_only = true};
-        TRY(store_scan(d->store, &q, owner_row, o, &last));
-        if (!buf_ok(&o->ids) || !buf_ok(&o->groups))
-            return ERR_LIMIT;
-        if (!last.len)
-            return ERR_OK;
-        from = last;
-        store_key_next(&from);
-    }
+    struct store_scan q = {.partition = STORE_PARTITION_DIRECTORY,
+                           .from = prefix,
+                           .to = key_str(&to),
+                           .keys_only = true};
+    TRY(store_scan_all(d->store, &q, owner_row, o));
+    return buf_ok(&o->ids) && buf_ok(&o->groups) ? ERR_OK : ERR_LIMIT;
 }
 
 static enum err complete(struct directory *d)
@@ -409,24 +378,14 @@ static bool subscription_row(void *arg, const struct store_row *row)
 enum err acl_subscriptions(struct account *a, struct arena *arena,
                            const struct acl_subscription **out, size_t *n)
 {
-    struct store_key from = key_subscribed(1, 0), to = key_space_end(SPACE_SUBSCRIBED), last;
+    struct store_key from = key_subscribed(1, 0), to = key_space_end(SPACE_SUBSCRIBED);
+    struct store_scan q = {
+        .partition = a->id, .from = key_str(&from), .to = key_str(&to), .keys_only = true};
     struct subscriptions s = {
         .rows = ARENA_ARRAY(arena, struct acl_subscription, ACL_SUBSCRIPTIONS_MAX)};
     if (!s.rows)
         return ERR_NOMEM;
-    do {
-        last.len = 0;
-        struct store_scan q = {.partition = a->id,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX,
-                               .keys_only = true};
-        TRY(store_scan(accounts_store(a->owner), &q, subscription_row, &s, &last));
-        if (!last.len)
-            break;
-        from = last;
-        store_key_next(&from);
-    } while (s.n < ACL_SUBSCRIPTIONS_MAX);
+    TRY(store_scan_all(accounts_store(a->owner), &q, subscription_row, &s));
     *out = s.rows;
     *n = s.n;
     return ERR_OK;

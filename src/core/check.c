@@ -44,32 +44,21 @@ void check_hold(struct check *c, const struct blob_id *blob, uint64_t size)
 struct scan_state {
     check_row_fn *fn;
     void *arg;
-    size_t n;
 };
 
 static bool scan_row(void *arg, const struct store_row *row)
 {
     struct scan_state *s = arg;
-    s->n++;
     s->fn(s->arg, row->key, row->value);
     return true;
 }
 
 enum err check_scan(struct check *c, enum space space, check_row_fn *fn, void *arg)
 {
-    struct store_key from = key_space(space), to = key_space_end(space), last = {0};
+    struct store_key from = key_space(space), to = key_space_end(space);
+    struct store_scan q = {.partition = c->partition, .from = key_str(&from), .to = key_str(&to)};
     struct scan_state s = {.fn = fn, .arg = arg};
-    do {
-        struct store_scan q = {.partition = c->partition,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        s.n = 0;
-        TRY(store_scan(c->store, &q, scan_row, &s, &last));
-        from = last;
-        store_key_next(&from);
-    } while (s.n == STORE_PAGE_MAX);
-    return ERR_OK;
+    return store_scan_all(c->store, &q, scan_row, &s);
 }
 
 /* ---- one partition ---- */

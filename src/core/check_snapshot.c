@@ -22,8 +22,6 @@ struct beside {
     bool still;       /* nothing happened in the mailbox since: what is here must be there */
     struct message_row rows[ROW_PACK_ROWS];
     size_t n, at, wrong;
-    uint32_t last; /* UID that the scan has reached */
-    size_t seen;
 };
 
 static void only_here(struct beside *b)
@@ -36,8 +34,8 @@ static bool on_row(void *arg, const struct store_row *row)
 {
     struct beside *b = arg;
     struct message_row m;
-    b->seen++;
-    if (!key_u32(row->key, 5, &b->last) || instance_decode(b->last, row->value, &m) != ERR_OK)
+    uint32_t uid;
+    if (!key_u32(row->key, 5, &uid) || instance_decode(uid, row->value, &m) != ERR_OK)
         return true; /* told by the check of the rows */
     while (b->at < b->n && b->rows[b->at].uid < m.uid)
         only_here(b);
@@ -51,19 +49,13 @@ static bool on_row(void *arg, const struct store_row *row)
 /* The rows of the store with UIDs of first to last. */
 static enum err compare_range(struct beside *b, uint32_t first, uint32_t last)
 {
+    struct store_key from = key_instance(b->mailbox, first);
+    struct store_key to =
+        last == UINT32_MAX ? key_instance(b->mailbox + 1, 0) : key_instance(b->mailbox, last + 1);
+    struct store_scan q = {
+        .partition = b->c->partition, .from = key_str(&from), .to = key_str(&to)};
     b->at = 0;
-    do {
-        struct store_key from = key_instance(b->mailbox, first);
-        struct store_key to = last == UINT32_MAX ? key_instance(b->mailbox + 1, 0)
-                                                 : key_instance(b->mailbox, last + 1);
-        struct store_scan q = {.partition = b->c->partition,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        b->seen = 0;
-        TRY(store_scan(b->c->store, &q, on_row, b, NULL));
-        first = b->last + 1;
-    } while (b->seen == STORE_PAGE_MAX && first <= last);
+    TRY(store_scan_all(b->c->store, &q, on_row, b));
     while (b->at < b->n)
         only_here(b);
     return ERR_OK;

@@ -300,9 +300,9 @@ static void say_failed(const struct outcome *o, const struct queue_result *x, en
 {
     const struct queue_recipient *r = o->row;
     if (o->err != ERR_OK)
-        LOG_WARN("deliver", "queue=%llu recipient=%u account=%llu error=%s%s%s",
+        LOG_WARN("deliver", "queue=%llu recipient=%u account=%llu error=%s %s%s",
                  (unsigned long long)r->id, r->n, (unsigned long long)r->account, err_name(o->err),
-                 x->to ? ", later" : ", given up", noted == ERR_OK ? "" : " (not noted)");
+                 x->to ? "later" : "given up", noted == ERR_OK ? "" : " (not noted)");
 }
 
 /* One commit for a page of rows, with one report about those that the sender is to hear of. */
@@ -380,7 +380,7 @@ void deliver_rows(struct deliver_ctx *d, const struct queue_message *q,
     struct spread s = {.d = d, .q = q, .rows = rows, .n = n, .outcomes = outcomes, .mime = mime};
     enum err e = spread(&s);
     if (e != ERR_OK)
-        LOG_WARN("deliver", "queue=%llu error=%s, later", (unsigned long long)q->id, err_name(e));
+        LOG_WARN("deliver", "queue=%llu error=%s later", (unsigned long long)q->id, err_name(e));
 }
 
 /* FUTURERELEASE (RFC 4865). */

@@ -24,43 +24,92 @@ static void fold_is_the_same(str in, size_t cut)
     assert(str_eq(buf_str(&whole), buf_str(&parts)));
 }
 
-static void ask(const struct segment *s, str needle, bool fuzzy, uint8_t *answers, bool *verify)
+/* Whatever comes behind the index part. */
+static enum err read_rest(void *arg, uint64_t at, uint64_t len, struct buf *out)
+{
+    const str *rest = arg;
+    buf_add(out, str_sub(*rest, MIN(at, rest->len), len));
+    return ERR_OK;
+}
+
+/* false: what it would have needed is not there. */
+static bool ask(const struct segment *s, str rest, str needle, bool fuzzy, uint8_t *answers,
+                bool *verify)
 {
     struct search_term t = {.field = SEARCH_IN_TEXT, .text = needle, .fuzzy = fuzzy};
     struct search_fuzzy words;
     uint8_t unused;
     search_fuzzy_of(needle, &words);
     struct search_matcher m = {.terms = &t, .nterms = 1, .answers = &unused, .fuzzy = &words};
-    enum err e = segment_ask(s, &m, 0, answers, verify);
-    assert(e == ERR_OK);
+    const struct segment_source source = {read_rest, &rest};
+    enum err e = segment_ask(s, &m, 0, &source, answers, verify);
+    assert(e == ERR_OK || e == ERR_CORRUPT);
+    return e == ERR_OK;
 }
 
-/* A piece of the text is found in its segment. */
+/* Whole characters of one record only: what a needle may be. */
+static str needle_of(str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (search_is_record(s.data[i]))
+            s = str_head(s, i);
+    while (s.len && ((uint8_t)s.data[0] & 0xc0) == 0x80)
+        s = str_skip(s, 1);
+    while (s.len && (uint8_t)s.data[s.len - 1] >= 0x80)
+        s.len--;
+    return s;
+}
+
+/* As many as make the positions worth reading, each a shorter piece of the text. */
+#define DOCS 8
+static str doc_text(str records, size_t doc)
+{
+    str s = str_skip(records, doc * records.len / 16);
+    while (s.len && !search_is_record(s.data[0]))
+        s = str_skip(s, 1);
+    return s;
+}
+
+static void check_answers(const struct segment *s, str rest, str records, str needle)
+{
+    uint8_t answers[DOCS];
+    bool verify;
+    if (str_empty(needle))
+        return;
+    bool answered = ask(s, rest, needle, false, answers, &verify);
+    assert(answered);
+    for (size_t doc = 0; doc < DOCS; doc++) {
+        bool is = str_find(doc_text(records, doc), needle) != STR_NPOS;
+        assert(answers[doc] || !is);
+        assert(!answers[doc] || is || verify);
+    }
+}
+
+/* What a segment says of pieces of its texts, and of pieces put together, is what the texts say. */
 static void segment_answers(str records, size_t at, size_t len)
 {
     struct segment_builder *b = segment_builder_open();
-    BUF_AUTO struct buf out = BUF_INIT(1 << 24);
+    BUF_AUTO struct buf out = BUF_INIT(1 << 26);
+    BUF_AUTO struct buf two = BUF_INIT(1 << 16);
     struct segment s;
     size_t index_bytes;
-    uint8_t answer = 0;
-    bool verify;
     assert(b);
-    segment_add(b, 7, records, false);
+    for (size_t doc = 0; doc < DOCS; doc++)
+        segment_add(b, 7 + doc, doc_text(records, doc), false);
     enum err e = segment_finish(b, &out, &index_bytes);
     assert(e == ERR_OK);
     segment_builder_close(b);
     e = segment_open(str_head(buf_str(&out), index_bytes), true, &s);
-    assert(e == ERR_OK && s.docs == 1 && segment_id(&s, 0) == 7);
-    str needle = str_sub(records, at, len);
-    for (size_t i = 0; i < needle.len; i++)
-        if (search_is_record(needle.data[i]))
-            needle = str_head(needle, i);
-    while (needle.len && ((uint8_t)needle.data[0] & 0xc0) == 0x80)
-        needle = str_skip(needle, 1);
-    while (needle.len && (uint8_t)needle.data[needle.len - 1] >= 0x80)
-        needle.len--; /* whole characters only */
-    ask(&s, needle, false, &answer, &verify);
-    assert(answer);
+    assert(e == ERR_OK && s.docs == DOCS && segment_id(&s, 0) == 7);
+    str rest = str_skip(buf_str(&out), index_bytes);
+    str needle = needle_of(str_sub(records, at, len));
+    check_answers(&s, rest, records, needle);
+    buf_add(&two, needle);
+    buf_add(&two, needle_of(str_sub(records, at + len + 3, len / 2 + 1)));
+    check_answers(&s, rest, records, buf_str(&two));
+    buf_add_char(&two, ' ');
+    buf_add(&two, needle);
+    check_answers(&s, rest, records, buf_str(&two));
 }
 
 static void any_bytes(str in)
@@ -81,9 +130,9 @@ static void any_bytes(str in)
     uint8_t *to = (uint8_t *)buf_reserve(&answers, (size_t)s.docs + 1);
     if (!to)
         return;
-    ask(&s, STR("a"), false, to, &verify);
-    ask(&s, STR("x y"), false, to, &verify);
-    ask(&s, STR("abc"), true, to, &verify);
+    ask(&s, in, STR("a"), false, to, &verify);
+    ask(&s, in, STR("x y"), false, to, &verify);
+    ask(&s, in, STR("abc"), true, to, &verify);
     uint32_t offset, packed;
     if (segment_block_at(&s, 0, &offset, &packed) &&
         segment_unpack(&s, 0, str_sub(in, offset, packed), &block) == ERR_OK)
@@ -102,7 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     search_text_body(&t, in);
     search_text_body_end(&t);
     if (buf_ok(&t.out))
-        segment_answers(buf_str(&t.out), at * 3, 1 + at % 40);
+        segment_answers(buf_str(&t.out), MIN(at * 3, t.out.len), 1 + at % 40);
     search_text_free(&t);
     any_bytes(in);
     return 0;

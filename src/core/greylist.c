@@ -211,7 +211,7 @@ static void warn_full(uint64_t max)
     uint64_t now = clock_mono_ms(), before = atomic_load(&last);
     if ((before == 0 || now - before > WARN_EVERY_MS) &&
         atomic_compare_exchange_strong(&last, &before, now))
-        LOG_WARN("greylist", "full with rows=%llu: nobody new is asked to wait",
+        LOG_WARN("greylist", "full, nobody new is asked to wait rows=%llu",
                  (unsigned long long)max);
 }
 

@@ -52,22 +52,13 @@ enum err account_changes(struct account *a, uint64_t since, account_change_fn *f
     if (since < a->pub.change_floor)
         return ERR_EXPIRED;
     struct walk w = {.fn = fn, .arg = arg, .arena = ARENA_INIT(1 << 20), .expected = since + 1};
-    enum err e = ERR_OK;
-    while (e == ERR_OK && w.expected <= until && !w.stopped) {
-        struct store_key from = key_change(w.expected), to = key_change(until + 1);
-        struct store_scan q = {.partition = a->id,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        uint64_t before = w.expected;
-        e = store_scan(accounts_store(a->owner), &q, walk_row, &w, NULL);
-        if (e == ERR_OK)
-            e = w.failed;
-        if (e == ERR_OK && w.expected == before)
-            e = ERR_EXPIRED;
-    }
+    struct store_key from = key_change(w.expected), to = key_change(until + 1);
+    struct store_scan q = {.partition = a->id, .from = key_str(&from), .to = key_str(&to)};
+    enum err e = store_scan_all(accounts_store(a->owner), &q, walk_row, &w);
     arena_free(&w.arena);
-    return e;
+    if (e != ERR_OK || w.failed != ERR_OK)
+        return e != ERR_OK ? e : w.failed;
+    return w.stopped || w.expected > until ? ERR_OK : ERR_EXPIRED;
 }
 
 struct expunged {

@@ -11,8 +11,8 @@
 
 #include "core/view.h"
 
-#define MESSAGE_BATCH 1000 /* messages in a commit */
-#define MESSAGE_ADD_MAX 64 /* messages added in a commit (STORE_BLOBS_MAX) */
+#define MESSAGE_BATCH 1000  /* messages in a commit */
+#define MESSAGE_ADD_MAX 500 /* messages added in a commit (STORE_BLOBS_MAX) */
 #define MESSAGE_TRIES 20
 
 /* ---- adding ---- */

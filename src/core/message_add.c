@@ -239,7 +239,7 @@ enum err message_add(struct account *a, uint32_t mailbox, const struct message_n
         if (new_size(&news[i]) > STORE_BLOB_MAX)
             return ERR_TOO_LARGE;
     }
-    struct arena arena = ARENA_INIT(1 << 20);
+    struct arena arena = ARENA_INIT(n * sizeof(struct thread_found) + 65536);
     struct add_plan p = {.news = news,
                          .n = n,
                          .token = token,

@@ -274,17 +274,9 @@ enum err queue_recipients(struct store *s, uint64_t id, struct arena *arena,
 {
     struct recipients_walk w = {.arena = arena};
     struct store_key from = key_queue_recipient(id, 0), to = key_queue_recipient(id, UINT32_MAX);
-    for (size_t before = 0; w.failed == ERR_OK;) {
-        before = w.n;
-        struct store_scan q = {.partition = queue_partition(id),
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        TRY(store_scan(s, &q, recipient_row, &w, NULL));
-        if (w.n - before < STORE_PAGE_MAX)
-            break;
-        from = key_queue_recipient(id, w.out[w.n - 1].n + 1);
-    }
+    struct store_scan q = {
+        .partition = queue_partition(id), .from = key_str(&from), .to = key_str(&to)};
+    TRY(store_scan_all(s, &q, recipient_row, &w));
     *out = w.out;
     *n = w.n;
     return w.failed;

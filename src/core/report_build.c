@@ -17,7 +17,6 @@ struct row_walk {
     struct report_sending *g;
     struct store_key *keys; /* of the COUNT rows */
     bool failed;
-    size_t page;
 };
 
 static bool on_seen(void *arg, const struct store_row *row)
@@ -27,7 +26,6 @@ static bool on_seen(void *arg, const struct store_row *row)
     struct report_key k;
     uint64_t none;
     str body;
-    w->page++;
     if (g->nrows == ROWS_MAX || !report_key_of(row->key, &k) ||
         report_body_decode(SPACE_REPORT_SEEN, row->value, &none, &body) != ERR_OK)
         return true;
@@ -64,7 +62,6 @@ enum err report_build_read(struct report_sending *g)
 {
     struct row_walk w = {.g = g};
     uint8_t zero[REPORT_HASH] = {0};
-    struct store_key last = {0};
     struct store_key from =
         report_key_seen(SPACE_REPORT_SEEN, g->key.kind, g->key.day, g->key.domain, zero);
     struct store_key to =
@@ -75,16 +72,9 @@ enum err report_build_read(struct report_sending *g)
     if (!g->rows || !w.keys)
         return ERR_NOMEM;
     TRY(read_policy(g));
-    do {
-        struct store_scan q = {.partition = STORE_PARTITION_REPORTS,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        w.page = 0;
-        TRY(store_scan(g->store, &q, on_seen, &w, &last));
-        from = last;
-        store_key_next(&from);
-    } while (w.page == STORE_PAGE_MAX);
+    struct store_scan q = {
+        .partition = STORE_PARTITION_REPORTS, .from = key_str(&from), .to = key_str(&to)};
+    TRY(store_scan_all(g->store, &q, on_seen, &w));
     for (size_t i = 0; i < g->nrows && !w.failed; i++)
         TRY(count_of(g, &w.keys[i], &g->rows[i].count));
     struct store_key over = report_key_seen(SPACE_REPORT_COUNT, g->key.kind, g->key.day,

@@ -164,21 +164,13 @@ static bool on_row(void *arg, const struct store_row *row)
 
 static enum err load_kind(struct report_collector *c, enum report_kind kind, uint32_t day) WAITS
 {
-    struct store_key from = report_key_days(SPACE_REPORT_SEEN, kind, day), last = {0};
+    struct store_key from = report_key_days(SPACE_REPORT_SEEN, kind, day);
     struct store_key to = report_key_days(SPACE_REPORT_SEEN, kind, day + 1);
-    size_t before;
-    do {
-        struct store_scan q = {.partition = STORE_PARTITION_REPORTS,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX,
-                               .keys_only = true};
-        before = c->rows;
-        TRY(store_scan(c->store, &q, on_row, c, &last));
-        from = last;
-        store_key_next(&from);
-    } while (c->rows - before == STORE_PAGE_MAX);
-    return ERR_OK;
+    struct store_scan q = {.partition = STORE_PARTITION_REPORTS,
+                           .from = key_str(&from),
+                           .to = key_str(&to),
+                           .keys_only = true};
+    return store_scan_all(c->store, &q, on_row, c);
 }
 
 static enum err load(struct report_collector *c, uint32_t day) WAITS
@@ -373,7 +365,7 @@ static enum err flush(struct report_collector *c, int64_t now_s) WAITS
         e = e == ERR_OK ? second : e;
     }
     if (lost > 0)
-        LOG_WARN("report", "notes lost=%llu: no room, or too late", (unsigned long long)lost);
+        LOG_WARN("report", "no room, or too late: notes lost=%llu", (unsigned long long)lost);
     batch_free(&b);
     return e;
 }

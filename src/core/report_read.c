@@ -120,7 +120,7 @@ static enum err finish_dmarc(struct gathering *g, struct dmarc_report_reader *re
     BUF_AUTO struct buf policy = BUF_INIT(REPORT_BODY_MAX);
     TRY(dmarc_report_reader_end(reader, &h, &skipped));
     if (skipped > 0)
-        LOG_INFO("report", "rows skipped=%zu domain=%.*s: no usable address or count", skipped,
+        LOG_INFO("report", "no usable address or count: rows skipped=%zu domain=%.*s", skipped,
                  STR_ARG(h.domain));
     report_policy_put(&h.policy, &policy);
     g->head.kind = REPORT_DMARC;

@@ -82,9 +82,9 @@ static enum err done(struct report_sending *g, str text) WAITS
     g->sent.state = REPORT_DONE;
     g->sent.text = text;
     enum err e = put_state(g);
-    LOG_INFO("report", "%s day=%u domain=%.*s id=%.*s: %.*s%s", report_kind_name(g->key.kind),
-             g->key.day, STR_ARG(g->key.domain), STR_ARG(g->id), STR_ARG(text),
-             e == ERR_OK ? "" : " (not noted)");
+    LOG_INFO("report", "%s day=%u domain=%.*s id=%.*s what=%.*s noted=%s",
+             report_kind_name(g->key.kind), g->key.day, STR_ARG(g->key.domain), STR_ARG(g->id),
+             STR_ARG(text), e == ERR_OK ? "yes" : "no");
     return e;
 }
 
@@ -363,8 +363,8 @@ static enum err send_one(struct report_sender *s, const struct report_key *k, in
     else if (e == ERR_OK && g->sent.next_s <= now_s)
         e = send_report(g);
     if (e != ERR_OK && e != ERR_CANCELED)
-        LOG_WARN("report", "%s day=%u domain=%.*s: %s", report_kind_name(k->kind), k->day,
-                 STR_ARG(k->domain), err_text(e));
+        LOG_WARN("report", "%s day=%u domain=%.*s cause=%s", report_kind_name(k->kind), k->day,
+                 STR_ARG(k->domain), err_name(e));
     buf_free(&g->packed);
     arena_free(&g->arena);
     free(g); /* tidy: allow alloc because it was made here */

@@ -141,10 +141,10 @@ static enum err commit(struct taking *t) WAITS
 
 static void say(const struct taking *t, const char *what)
 {
-    LOG_INFO("report", "%s kind=%s domain=%.*s organization=\"%.*s\" id=%.*s author=%.*s%s", what,
-             report_kind_name(t->head.kind), STR_ARG(t->head.domain),
+    LOG_INFO("report", "%s kind=%s domain=%.*s organization=%.*s id=%.*s author=%.*s verified=%s",
+             what, report_kind_name(t->head.kind), STR_ARG(t->head.domain),
              STR_ARG(t->head.taken.organization), STR_ARG(t->head.taken.report_id),
-             STR_ARG(t->head.taken.author), t->head.taken.verified ? "" : " unverified");
+             STR_ARG(t->head.taken.author), t->head.taken.verified ? "yes" : "no");
 }
 
 static enum err take_one(struct taking *t, struct reader *rows, int64_t now_s, size_t *taken) WAITS
@@ -200,9 +200,6 @@ enum err report_take(struct directory *d, str read, int64_t now_s, size_t *taken
 /* ---- reading ---- */
 
 struct listing {
-    struct store_key last;
-    bool more;
-    size_t n;
     int64_t from_s;
     report_taken_fn *taken;
     report_row_fn *row;
@@ -214,12 +211,10 @@ static bool on_taken(void *arg, const struct store_row *row)
     struct listing *l = arg;
     struct report_key k;
     struct report_taken t;
-    l->n++;
     if (!report_key_of(row->key, &k) || report_taken_decode(row->value, &t) != ERR_OK ||
         t.end_s < l->from_s)
         return true; /* `check` names what cannot be read */
-    l->more = l->taken(l->arg, &k, &t);
-    return l->more;
+    return l->taken(l->arg, &k, &t);
 }
 
 static bool on_row(void *arg, const struct store_row *row)
@@ -228,29 +223,18 @@ static bool on_row(void *arg, const struct store_row *row)
     struct report_key k;
     uint64_t count;
     str body;
-    l->n++;
     if (!report_key_of(row->key, &k) ||
         report_body_decode(SPACE_REPORT_ROW, row->value, &count, &body) != ERR_OK)
         return true;
-    l->more = l->row(l->arg, &k, count, body);
-    return l->more;
+    return l->row(l->arg, &k, count, body);
 }
 
 static enum err list(struct store *s, struct store_key from, struct store_key to, store_row_fn *fn,
                      struct listing *l) WAITS
 {
-    do {
-        struct store_scan q = {.partition = STORE_PARTITION_REPORTS,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        l->n = 0;
-        l->more = true;
-        TRY(store_scan(s, &q, fn, l, &l->last));
-        from = l->last;
-        store_key_next(&from);
-    } while (l->more && l->n == STORE_PAGE_MAX);
-    return ERR_OK;
+    struct store_scan q = {
+        .partition = STORE_PARTITION_REPORTS, .from = key_str(&from), .to = key_str(&to)};
+    return store_scan_all(s, &q, fn, l);
 }
 
 /* The key behind all of a domain. */

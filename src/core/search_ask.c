@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "core/account_private.h"
 #include "core/search_index.h"
 
 static bool on_row(void *arg, const struct store_row *row)
@@ -59,6 +60,7 @@ struct ask {
     struct buf wanted;   /* u8 for each document: it is asked for */
     struct buf docs;     /* u32 for each of from to to: its document, or UINT32_MAX */
     bool verify[SEARCH_TERMS_MAX];
+    bool outdated; /* a segment is of another version */
 };
 
 static struct store *store_of(const struct ask *x)
@@ -106,8 +108,16 @@ static enum err verify_doc(struct ask *x, uint32_t doc)
     return ERR_OK;
 }
 
+static enum err read_more(void *arg, uint64_t at, uint64_t len, struct buf *out)
+{
+    struct ask *x = arg;
+    return store_blob_read(store_of(x), &x->part->row.blob, x->part->row.index_bytes + at, len,
+                           out);
+}
+
 static enum err ask_terms(struct ask *x)
 {
+    const struct segment_source source = {read_more, x};
     size_t docs = x->s.docs;
     bool any = false;
     buf_reset(&x->marks);
@@ -115,7 +125,7 @@ static enum err ask_terms(struct ask *x)
     if (!marks)
         return ERR_NOMEM;
     for (size_t k = 0; k < x->m->nterms; k++) {
-        TRY(segment_ask(&x->s, x->m, k, marks + k * docs, &x->verify[k]));
+        TRY(segment_ask(&x->s, x->m, k, &source, marks + k * docs, &x->verify[k]));
         any |= x->verify[k];
         search_slice_over(x->slice);
     }
@@ -220,7 +230,9 @@ static enum err ask_all(struct ask *x, const struct search_manifest *manifest)
         enum err e = ask_part(x);
         if (e == ERR_NOT_FOUND)
             continue; /* merged meanwhile: its messages are scanned */
-        if (e == ERR_CORRUPT || e == ERR_UNSUPPORTED)
+        if (e == ERR_UNSUPPORTED)
+            x->outdated = true;
+        else if (e == ERR_CORRUPT)
             LOG_WARN("search", "segment of account %llu is unreadable: %s",
                      (unsigned long long)account_id(x->account), err_name(e));
         else if (e != ERR_OK)
@@ -228,6 +240,16 @@ static enum err ask_all(struct ask *x, const struct search_manifest *manifest)
         search_slice_over(x->slice);
     }
     return ERR_OK;
+}
+
+/* An index of another version: it is made anew meanwhile. */
+static void make_anew(struct account *a)
+{
+    struct search_indexer *x = account_accounts(a)->indexer;
+    LOG_INFO("search", "index of account %llu is of another version and is made anew",
+             (unsigned long long)account_id(a));
+    if (search_index_drop(a) == ERR_OK && x)
+        search_indexer_wake(x, account_id(a));
 }
 
 enum err search_index_ask(struct account *a, struct search_matcher *m, const uint64_t *messages,
@@ -249,6 +271,8 @@ enum err search_index_ask(struct account *a, struct search_matcher *m, const uin
         e = ask_all(&x, &manifest);
     else if (e == ERR_CORRUPT)
         e = ERR_OK; /* as if there were no index */
+    if (e == ERR_OK && x.outdated)
+        make_anew(a);
     for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
         buf_free(bufs[i]);
     buf_free(&manifest.rows);

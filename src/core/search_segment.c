@@ -41,6 +41,8 @@ enum err segment_open(str index, bool verify, struct segment *out)
     out->docs = u32_at(h, 2);
     out->terms = u32_at(h, 3);
     out->blocks = u32_at(h, 4);
+    out->positions_at = u32_at(h, 8);
+    out->positions_bytes = u32_at(h, 9);
     out->ids = take(&rest, (size_t)out->docs * 8, &ok);
     out->texts = take(&rest, (size_t)out->docs * 12, &ok);
     out->term_offsets = take(&rest, ((size_t)out->terms + 1) * 4, &ok);
@@ -98,7 +100,7 @@ struct hits {
     uint8_t *marks; /* docs: gets score where a term has an entry */
 };
 
-static uint64_t varint(const uint8_t **at, const uint8_t *end)
+uint64_t segment_varint_long(const uint8_t **at, const uint8_t *end)
 {
     uint64_t n = 0;
     for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
@@ -111,31 +113,42 @@ static uint64_t varint(const uint8_t **at, const uint8_t *end)
     return n;
 }
 
-static void mark_postings(const struct hits *h, uint32_t term, uint8_t score)
+struct segment_postings segment_postings_of(const struct segment *s, uint32_t term)
 {
-    const struct segment *s = h->s;
     uint32_t from = u32_at(s->posting_offsets, term), to = u32_at(s->posting_offsets, term + 1);
     if (from > to || to > s->postings.len)
-        return;
-    const uint8_t *at = (const uint8_t *)s->postings.data + from, *end = at + (to - from);
-    uint64_t doc = 0;
-    uint8_t fields = 0;
-    while (at < end) {
-        uint64_t step = varint(&at, end);
-        doc += step >> 1;
-        if (!(step & 1))
-            fields = at < end ? *at++ : 0;
-        if (doc >= s->docs)
-            return;
-        if ((fields & h->fields) && h->marks[doc] < score)
-            h->marks[doc] = score;
-    }
+        return (struct segment_postings){0};
+    const uint8_t *bytes = (const uint8_t *)s->postings.data;
+    return (struct segment_postings){.at = bytes + from, .end = bytes + to};
 }
 
-/* The term that a place in the dictionary belongs to. */
-static uint32_t term_at(const struct segment *s, size_t place)
+bool segment_postings_next(const struct segment *s, struct segment_postings *p)
 {
-    uint32_t from = 0, to = s->terms;
+    if (p->at == p->end)
+        return false;
+    uint64_t step = segment_varint(&p->at, p->end);
+    p->doc += step >> 1;
+    if (!(step & 1))
+        p->fields = p->at < p->end ? *p->at++ : 0;
+    return p->doc < s->docs;
+}
+
+static void mark_postings(const struct hits *h, uint32_t term, uint8_t score)
+{
+    struct segment_postings p = segment_postings_of(h->s, term);
+    while (segment_postings_next(h->s, &p))
+        if ((p.fields & h->fields) && h->marks[p.doc] < score)
+            h->marks[p.doc] = score;
+}
+
+/* The term that a place in the dictionary belongs to; not before `from`. */
+static uint32_t term_at(const struct segment *s, size_t place, uint32_t from)
+{
+    uint32_t to = from + 1;
+    for (uint32_t step = 1; to < s->terms && u32_at(s->term_offsets, to) <= place; step *= 2) {
+        from = to;
+        to = step < s->terms - to ? to + step : s->terms;
+    }
     while (to - from > 1) {
         uint32_t mid = from + (to - from) / 2;
         if (u32_at(s->term_offsets, mid) <= place)
@@ -152,56 +165,31 @@ static str term_text(const struct segment *s, uint32_t term)
     return next > at ? str_sub(s->dictionary, at, next - at - 1) : STR_NONE;
 }
 
-/* Calls for each term whose bytes, with the stops around it, hold the needle. */
-static void each_term(const struct segment *s, str needle, void (*fn)(void *arg, uint32_t term),
+/* Calls for each term whose bytes, with the stops around it, hold the part. */
+static void each_term(const struct segment *s, str part, void (*fn)(void *arg, uint32_t term),
                       void *arg)
 {
     size_t at = 0;
+    uint32_t term = 0;
     while (at < s->dictionary.len && s->terms) {
-        size_t found = str_find(str_skip(s->dictionary, at), needle);
+        size_t found = str_find(str_skip(s->dictionary, at), part);
         if (found == STR_NPOS)
             return;
-        size_t place = at + found + (needle.data[0] == SEGMENT_STOP);
-        uint32_t term = term_at(s, place);
+        size_t place = at + found + (part.data[0] == SEGMENT_STOP);
+        term = term_at(s, place, term);
         fn(arg, term);
         size_t next = u32_at(s->term_offsets, term + 1);
         at = MAX(next - 1, at + found + 1); /* on the stop before the next term */
     }
 }
 
-static void on_match(void *arg, uint32_t term) { mark_postings(arg, term, SEARCH_MATCH); }
+static void on_term(void *arg, uint32_t term)
+{
+    struct buf *list = arg;
+    buf_add(list, str_of(&term, sizeof term));
+}
 
 /* ---- what a needle asks of the dictionary ---- */
-
-#define PARTS_MAX 8
-struct needle_part {
-    char bytes[SEGMENT_WORD_MAX + 2];
-    size_t len;
-};
-struct plan {
-    struct needle_part parts[PARTS_MAX];
-    size_t n;
-    bool exact; /* the one part says all */
-};
-
-static void add_part(struct plan *p, bool from_start, str text, bool to_end)
-{
-    if (p->n == PARTS_MAX) {
-        p->exact = false;
-        return;
-    }
-    struct needle_part *part = &p->parts[p->n++];
-    if (text.len > SEGMENT_NEEDLE_MAX) {
-        text = str_head(text, SEGMENT_NEEDLE_MAX);
-        from_start = to_end = p->exact = false;
-    }
-    if (from_start)
-        part->bytes[part->len++] = SEGMENT_STOP;
-    memcpy(part->bytes + part->len, text.data, text.len);
-    part->len += text.len;
-    if (to_end)
-        part->bytes[part->len++] = SEGMENT_STOP;
-}
 
 static size_t character(str s)
 {
@@ -211,36 +199,58 @@ static size_t character(str s)
     return n;
 }
 
-static void add_chars(struct plan *p, str s)
+/* Longer ones are looked for by their beginning, in whichever piece it is. */
+static void add_part(struct segment_plan *p, uint8_t gap, bool from_start, str text, bool to_end)
+{
+    if (p->n == SEGMENT_PARTS_MAX) {
+        p->exact = false;
+        return;
+    }
+    struct segment_part *part = &p->parts[p->n++];
+    if (text.len > SEGMENT_NEEDLE_MAX) {
+        text = str_head(text, SEGMENT_NEEDLE_MAX);
+        from_start = to_end = p->positions = p->exact = false;
+    }
+    part->gap = gap;
+    if (from_start)
+        part->bytes[part->len++] = SEGMENT_STOP;
+    memcpy(part->bytes + part->len, text.data, text.len);
+    part->len += text.len;
+    if (to_end)
+        part->bytes[part->len++] = SEGMENT_STOP;
+}
+
+static void add_chars(struct segment_plan *p, uint8_t gap, bool starts, str s, bool ends)
 {
     size_t first = character(s);
     if (first == s.len)
-        add_part(p, false, s, false);
+        add_part(p, gap, starts, s, ends);
     for (size_t second; first < s.len; first = second) {
         second = character(str_skip(s, first));
-        add_part(p, true, str_head(s, first + second), true);
+        add_part(p, gap, true, str_head(s, first + second), true);
         s = str_skip(s, first);
+        gap = SEGMENT_GAP_NONE;
     }
 }
 
-static void make_plan(str needle, struct plan *p)
+void segment_plan_make(str needle, struct segment_plan *p)
 {
     struct search_token t;
-    const char *begin = needle.data, *end = begin + needle.len;
-    *p = (struct plan){.exact = true};
-    for (str rest = needle; search_token_next(&rest, &t);) {
-        bool starts = t.text.data > begin, ends = t.text.data + t.text.len < end;
+    const char *end = needle.data + needle.len;
+    str between = str_head(needle, 0);
+    *p = (struct segment_plan){.positions = true, .exact = true};
+    for (str rest = needle; search_token_next(&rest, &t); between = str_head(rest, 0)) {
+        bool starts = t.text.data > needle.data, ends = t.text.data + t.text.len < end;
+        between.len = (size_t)(t.text.data - between.data);
+        uint8_t gap = segment_gap_of(between);
+        p->exact = p->exact && (p->n == 0 ? !starts : gap != SEGMENT_GAP_OTHER);
         if (t.chars)
-            add_chars(p, t.text);
+            add_chars(p, gap, starts, t.text, ends);
         else
-            add_part(p, starts, t.text, ends);
+            add_part(p, gap, starts, t.text, ends);
     }
-    /* Exact: one part that is the whole needle. */
-    size_t bytes = 0;
-    for (size_t i = 0; i < p->n; i++)
-        for (size_t k = 0; k < p->parts[i].len; k++)
-            bytes += p->parts[i].bytes[k] != SEGMENT_STOP;
-    p->exact = p->exact && p->n == 1 && bytes == needle.len;
+    p->exact = p->exact && p->n > 0 && between.data == end;
+    p->positions = p->positions && p->n > 1;
 }
 
 static uint8_t fields_of(const struct search_term *t, bool *exact)
@@ -258,27 +268,86 @@ static uint8_t fields_of(const struct search_term *t, bool *exact)
     return f;
 }
 
-static enum err ask_exact(const struct segment *s, const struct search_term *t, uint8_t *answers,
-                          bool *verify)
+/* Where the positions of a term's field are; false: in no class alone. */
+static enum segment_class class_of(const struct search_term *t, uint8_t fields)
 {
-    struct plan p;
-    make_plan(t->text, &p);
-    uint8_t fields = fields_of(t, &p.exact);
-    *verify = !p.exact;
-    memset(answers, SEARCH_MATCH, s->docs);
+    static const uint8_t of[SEGMENT_CLASSES] = {
+        [SEGMENT_CLASS_SUBJECT] = SEGMENT_SUBJECT, [SEGMENT_CLASS_FROM] = SEGMENT_FROM,
+        [SEGMENT_CLASS_TO] = SEGMENT_TO,           [SEGMENT_CLASS_CC] = SEGMENT_CC,
+        [SEGMENT_CLASS_BCC] = SEGMENT_BCC,         [SEGMENT_CLASS_OTHER] = SEGMENT_OTHER,
+        [SEGMENT_CLASS_BODY] = SEGMENT_BODY,
+    };
+    for (enum segment_class c = 0; c < SEGMENT_CLASSES && t->field != SEARCH_IN_TEXT; c++)
+        if (fields == of[c])
+            return c;
+    return SEGMENT_CLASSES;
+}
+
+static enum err mark_part(const struct segment *s, const struct segment_part *part, uint8_t fields,
+                          struct buf *list, struct buf *marks)
+{
+    size_t i = list->len / sizeof(uint32_t);
+    each_term(s, str_of(part->bytes, part->len), on_term, list);
+    buf_reset(marks);
+    struct hits h = {s, fields, (uint8_t *)buf_reserve(marks, (size_t)s->docs + 1)};
+    if (!h.marks || !buf_ok(list))
+        return ERR_NOMEM;
+    memset(h.marks, 0, s->docs);
+    for (; i < list->len / sizeof(uint32_t); i++)
+        mark_postings(&h, u32_at(buf_str(list), i), SEARCH_MATCH);
+    return ERR_OK;
+}
+
+/* Which documents have all parts, and how many they are. */
+static enum err ask_parts(const struct segment *s, const struct segment_plan *p, uint8_t fields,
+                          struct segment_terms *terms, uint8_t *answers, size_t *left)
+{
     BUF_AUTO struct buf marks = BUF_INIT(SIZE_MAX / 2);
-    for (size_t i = 0; i < p.n; i++) {
-        buf_reset(&marks);
-        uint8_t *m = (uint8_t *)buf_reserve(&marks, (size_t)s->docs + 1);
-        if (!m)
-            return ERR_NOMEM;
-        memset(m, 0, s->docs);
-        struct hits h = {s, fields, m};
-        each_term(s, str_of(p.parts[i].bytes, p.parts[i].len), on_match, &h);
-        for (uint32_t d = 0; d < s->docs; d++)
-            answers[d] = answers[d] & m[d];
+    memset(answers, SEARCH_MATCH, s->docs);
+    *left = s->docs;
+    for (size_t i = 0; i < p->n && *left; i++) {
+        TRY(mark_part(s, &p->parts[i], fields, &terms->list, &marks));
+        terms->begin[i + 1] = (uint32_t)(terms->list.len / sizeof(uint32_t));
+        *left = 0;
+        for (uint32_t d = 0; d < s->docs; d++) {
+            answers[d] = answers[d] & (uint8_t)marks.data[d];
+            *left += answers[d] != 0;
+        }
     }
     return ERR_OK;
+}
+
+/* Fewer are compared sooner than their positions are read. */
+#define COMPARE_RATHER 4
+
+/* Does the plan decide, given where a term looks? */
+static bool decides(const struct segment_plan *p, enum segment_class class)
+{
+    bool exact = p->exact;
+    if (class < SEGMENT_CLASS_BODY) /* the name is not part of what is searched */
+        for (size_t i = 1; i < p->n; i++)
+            exact = exact && p->parts[i].gap != SEGMENT_GAP_COLON;
+    return exact;
+}
+
+static enum err ask_exact(const struct segment *s, const struct search_term *t,
+                          const struct segment_source *source, uint8_t *answers, bool *verify)
+{
+    struct segment_plan p;
+    struct segment_terms terms = {.list = BUF_INIT(SEGMENT_BLOB_MAX)};
+    size_t left;
+    segment_plan_make(t->text, &p);
+    uint8_t fields = fields_of(t, &p.exact);
+    enum segment_class class = class_of(t, fields);
+    bool positions = p.positions;
+    enum err e = ask_parts(s, &p, fields, &terms, answers, &left);
+    if (e == ERR_OK && positions && left > COMPARE_RATHER)
+        e = segment_ask_positions(s, &p, &terms, class, source, answers);
+    else
+        positions = false;
+    buf_free(&terms.list);
+    *verify = left > 0 && !(decides(&p, class) && (p.n == 1 || positions));
+    return e;
 }
 
 /* ---- fuzzy ---- */
@@ -301,11 +370,11 @@ static void on_fuzzy(void *arg, uint32_t term)
 static void ask_word(struct fuzzy_hits *f)
 {
     str w = f->word->text;
-    struct plan p = {0};
+    struct segment_plan p = {0};
     if (f->word->chars)
-        add_part(&p, false, w, false);
+        add_part(&p, 0, false, w, false);
     else
-        add_part(&p, true, str_head(w, SEARCH_STEM_PREFIX), false);
+        add_part(&p, 0, true, str_head(w, SEARCH_STEM_PREFIX), false);
     each_term(f->hits.s, str_of(p.parts[0].bytes, p.parts[0].len), on_fuzzy, f);
 }
 
@@ -347,7 +416,7 @@ static enum err ask_fuzzy(const struct segment *s, const struct search_matcher *
 }
 
 enum err segment_ask(const struct segment *s, const struct search_matcher *m, size_t term,
-                     uint8_t *answers, bool *verify)
+                     const struct segment_source *source, uint8_t *answers, bool *verify)
 {
     const struct search_term *t = &m->terms[term];
     if (t->fuzzy)
@@ -357,5 +426,5 @@ enum err segment_ask(const struct segment *s, const struct search_matcher *m, si
         *verify = false;
         return ERR_OK;
     }
-    return ask_exact(s, t, answers, verify);
+    return ask_exact(s, t, source, answers, verify);
 }

@@ -4,14 +4,19 @@
  * each the messages and fields that have it, and the folded texts themselves, compressed. Pure.
  *
  * A substring without separators lies inside one token, so such a term is answered by looking for
- * it in the dictionary alone; other terms give candidates, which are compared with the texts.
+ * it in the dictionary alone. A phrase is answered by the positions of its tokens, which also say
+ * what stands between them when that is common; the rest gives candidates, which are compared with
+ * the texts.
  *
  * Layout, little endian: header (SEGMENT_HEADER bytes, with a CRC of itself and one of what follows
  * up to the blocks), ids u64[docs], texts {block u32, offset u32, bytes u32}[docs], dictionary
  * offsets u32[terms + 1], postings offsets u32[terms + 1], blocks {offset u32, packed u32,
  * bytes u32}[blocks], the dictionary (0xff before and behind each token), the postings (per term:
  * varint of the step to the next message << 1 | "same fields as the entry before", a byte of
- * fields), and the blocks (zstd).
+ * fields); here the index part ends. Then the blocks (zstd), and the positions: for each message
+ * where its classes of fields begin u32[docs][7], the end of all u32, offsets u32[terms + 1], and
+ * per term and message varints of the step to the next position << 2 | "not behind a space" << 1 |
+ * "the last here", and a byte for what it is behind (enum segment_gap) if that is no space.
  */
 #ifndef CORE_SEARCH_SEGMENT_H
 #define CORE_SEARCH_SEGMENT_H
@@ -36,6 +41,7 @@ enum err segment_finish(struct segment_builder *b, struct buf *out, size_t *inde
 /* ---- reading ---- */
 struct segment {
     uint32_t docs, terms, blocks;
+    uint32_t positions_at, positions_bytes; /* behind the index part */
     str ids, texts, term_offsets, posting_offsets, block_table, dictionary, postings;
 };
 /* index: the part before the blocks; borrowed. verify: its checksum too; without, damage gives
@@ -52,9 +58,15 @@ bool segment_text_at(const struct segment *s, uint32_t doc, struct segment_text 
 bool segment_block_at(const struct segment *s, uint32_t block, uint32_t *offset, uint32_t *packed);
 enum err segment_unpack(const struct segment *s, uint32_t block, str packed, struct buf *out) MUST;
 
+/* Appends bytes of the blob from `at` behind the index part. */
+struct segment_source {
+    enum err (*read)(void *arg, uint64_t at, uint64_t len, struct buf *out) WAITS;
+    void *arg;
+};
 /* What a term says of every document: 0 no, SEARCH_MATCH or a score; *verify: those that are not 0
- * are only candidates. answers: docs bytes. */
+ * are only candidates. answers: docs bytes. Errors: of the source, ERR_CORRUPT, ERR_NOMEM. */
 enum err segment_ask(const struct segment *s, const struct search_matcher *m, size_t term,
-                     uint8_t *answers, bool *verify) MUST;
+                     const struct segment_source *source, uint8_t *answers,
+                     bool *verify) WAITS MUST;
 
 #endif

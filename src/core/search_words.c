@@ -20,12 +20,13 @@ static bool spaceless(uint32_t c)
            (c >= 0x20000 && c <= 0x3ffff);
 }
 
+static const uint8_t ascii[128] = {
+    ['0' ... '9'] = CLASS_WORD, ['A' ... 'Z'] = CLASS_WORD, ['a' ... 'z'] = CLASS_WORD};
+
 static enum glyph class_of(uint32_t c)
 {
     if (c < 0x80)
-        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z')
-                   ? CLASS_WORD
-                   : CLASS_NONE;
+        return ascii[c];
     if (spaceless(c))
         return CLASS_CHARS;
     switch (utf8proc_category((utf8proc_int32_t)c)) {
@@ -48,31 +49,33 @@ static enum glyph class_of(uint32_t c)
     }
 }
 
-/* Class of the character at the front; *len its bytes. */
-static enum glyph front_class(str s, size_t *len)
+/* Class of the character at a place, and its bytes. */
+static enum glyph class_at(str s, size_t at, size_t *len)
 {
+    uint8_t first = (uint8_t)s.data[at];
+    *len = 1;
+    if (first < 0x80)
+        return ascii[first];
     uint32_t c;
-    if ((uint8_t)s.data[0] < 0x80) {
-        *len = 1;
-        return class_of((uint8_t)s.data[0]);
-    }
-    str rest = s;
+    str rest = str_skip(s, at);
+    size_t left = rest.len;
     bool valid = utf8_take(&rest, &c);
-    *len = s.len - rest.len;
+    *len = left - rest.len;
     return valid ? class_of(c) : CLASS_NONE;
 }
 
 bool search_token_next(str *rest, struct search_token *out)
 {
+    str s = *rest;
     size_t at = 0, len = 0;
     enum glyph c = CLASS_NONE;
-    while (at < rest->len && (c = front_class(str_skip(*rest, at), &len)) == CLASS_NONE)
+    while (at < s.len && (c = class_at(s, at, &len)) == CLASS_NONE)
         at += len;
     size_t end = at;
-    while (end < rest->len && front_class(str_skip(*rest, end), &len) == c)
+    while (end < s.len && class_at(s, end, &len) == c)
         end += len;
-    *out = (struct search_token){str_sub(*rest, at, end - at), c == CLASS_CHARS};
-    *rest = str_skip(*rest, end);
+    *out = (struct search_token){str_sub(s, at, end - at), c == CLASS_CHARS};
+    *rest = str_skip(s, end);
     return end > at;
 }
 

@@ -493,6 +493,39 @@ static void lists_come_in_pages(void *arg)
     post_close(&p);
 }
 
+static void put_row(struct post *p, uint64_t id, const struct store_key *key, str value)
+{
+    struct store_op op = {.kind = STORE_PUT, .key = key_str(key), .value = value};
+    struct store_commit c = {.partition = queue_partition(id),
+                             .expect_version = STORE_ANY_VERSION,
+                             .ops = &op,
+                             .nops = 1};
+    OK(store_commit(p->w.store, &c, NULL));
+}
+
+/* More than a page of the store, one of them not readable: the others are all there. */
+static void a_damaged_row_hides_no_other(void *arg)
+{
+    static struct post p;
+    static struct queue_recipient rs[1500], *got;
+    struct queue_message m;
+    size_t n;
+    ARENA_AUTO struct arena arena = ARENA_INIT(8 << 20);
+    BUF_AUTO struct buf whole = BUF_INIT(STORE_VALUE_MAX);
+    post_open(&p);
+    for (size_t i = 0; i < ARRAY_LEN(rs); i++)
+        rs[i] = (struct queue_recipient){.state = QUEUE_READY, .address = STR("a@far.test")};
+    OK(queue_add(p.w.store, &p.e, rs, ARRAY_LEN(rs), &m));
+    struct store_key key = key_queue_recipient(m.id, 5);
+    OK(store_get(p.w.store, queue_partition(m.id), key_str(&key), &whole));
+    put_row(&p, m.id, &key, STR("damaged"));
+    OK(queue_recipients(p.w.store, m.id, &arena, &got, &n));
+    assert_int_equal(n, ARRAY_LEN(rs) - 1);
+    assert_int_equal(got[n - 1].n, ARRAY_LEN(rs) - 1);
+    put_row(&p, m.id, &key, buf_str(&whole));
+    post_close(&p);
+}
+
 static void large_recipient_lists_are_split(void *arg)
 {
     static struct post p;
@@ -770,6 +803,7 @@ FIBER(hands_and_attempts)
 FIBER(leases_of_the_dead_are_taken_back)
 FIBER(a_dead_host_delays_nobody_else)
 FIBER(lists_come_in_pages)
+FIBER(a_damaged_row_hides_no_other)
 FIBER(large_recipient_lists_are_split)
 FIBER(age_ends_what_is_parked)
 FIBER(a_delay_is_told_once)
@@ -792,6 +826,7 @@ int main(void)
         cmocka_unit_test(test_what_nobody_knows_is_tried_again),
         cmocka_unit_test(test_leases_of_the_dead_are_taken_back),
         cmocka_unit_test(test_lists_come_in_pages),
+        cmocka_unit_test(test_a_damaged_row_hides_no_other),
         cmocka_unit_test(test_large_recipient_lists_are_split),
         cmocka_unit_test(test_age_ends_what_is_parked),
         cmocka_unit_test(test_a_delay_is_told_once),

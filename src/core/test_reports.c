@@ -104,20 +104,9 @@ static struct seen seen(void)
 {
     struct seen s = {0};
     struct store_key from = key_space(SPACE_REPORT_DAY), to = key_space(SPACE_REPORT_SENT);
-    struct store_key last = {0};
-    size_t before;
-    do {
-        before = s.rows;
-        struct store_scan q = {.partition = STORE_PARTITION_REPORTS,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        last.len = 0;
-        OK(store_scan(w.store, &q, see, &s, &last));
-        from = last;
-        store_key_next(&from);
-    } while (last.len > 0);
-    (void)before;
+    struct store_scan q = {
+        .partition = STORE_PARTITION_REPORTS, .from = key_str(&from), .to = key_str(&to)};
+    OK(store_scan_all(w.store, &q, see, &s));
     return s;
 }
 

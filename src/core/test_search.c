@@ -5,6 +5,7 @@
  */
 #include "core/test_world.h"
 
+#include "base/code.h"
 #include "base/num.h"
 #include "base/utf8.h"
 #include "core/account_private.h"
@@ -481,6 +482,64 @@ static void unreadable_index_is_made_anew(void **state)
     store_close(w.store);
 }
 
+/* The first segment as a program of another version wrote it. */
+static void put_old_segment(struct world *w)
+{
+    struct search_manifest m = {0};
+    BUF_AUTO struct buf blob = BUF_INIT(SEGMENT_BLOB_MAX), row = BUF_INIT(1024);
+    OK(search_manifest_read(w->account, &m));
+    struct search_part part = manifest_parts(&m)[0];
+    OK(store_blob_read(w->store, &part.row.blob, 0, UINT64_MAX, &blob));
+    blob.data[4] = 1; /* the version, and its checksum */
+    uint32_t crc = code_crc32c(0, blob.data, SEGMENT_HEADER - 4);
+    memcpy(blob.data + SEGMENT_HEADER - 4, &crc, sizeof crc);
+    struct store_blob_new new = {.data = buf_str(&blob), .fd = -1, .len = blob.len};
+    struct blob_id drop = part.row.blob;
+    new.id = part.row.blob = blob_id_new();
+    search_row_encode(&part.row, &row);
+    struct store_key key = key_search(part.first);
+    struct store_op op = {.kind = STORE_PUT, .key = key_str(&key), .value = buf_str(&row)};
+    struct store_commit c = {.partition = ACCOUNT,
+                             .expect_version = STORE_ANY_VERSION,
+                             .ops = &op,
+                             .nops = 1,
+                             .blobs = &new,
+                             .nblobs = 1,
+                             .drops = &drop,
+                             .ndrops = 1};
+    struct store_result r;
+    OK(store_commit(w->store, &c, &r));
+    buf_free(&m.rows);
+}
+
+/* rule: store-1 */
+static void index_of_another_version_is_made_anew(void **state)
+{
+    struct world w;
+    struct search_index_status s;
+    world_open(&w);
+    uint64_t last = 0;
+    uint32_t inbox = mailbox_id(w.account, "INBOX");
+    for (int i = 0; i < 60; i++)
+        last = add_random(&w, inbox);
+    OK(search_index_update(w.account));
+    put_old_segment(&w);
+    account_close(w.account);
+    accounts_close(w.accounts);
+    w.accounts = world_accounts(&w);
+    OK(account_open(w.accounts, ACCOUNT, &w.account));
+    compare(w.account, last);
+    OK(search_index_status(w.account, &s));
+    assert_int_equal(s.segments, 0);
+    OK(search_index_update(w.account));
+    OK(search_index_status(w.account, &s));
+    assert_int_equal(s.last, last);
+    compare(w.account, last);
+    account_close(w.account); /* the commit that was not the account's has no change row */
+    accounts_close(w.accounts);
+    store_close(w.store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -490,6 +549,7 @@ int main(void)
         cmocka_unit_test(background_keeps_up),
         cmocka_unit_test(large_segments_are_staged),
         cmocka_unit_test(unreadable_index_is_made_anew),
+        cmocka_unit_test(index_of_another_version_is_made_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

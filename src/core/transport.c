@@ -158,35 +158,25 @@ enum err transport_remove(struct directory *d, enum transport_match match, str n
 struct each {
     transport_row_fn *fn;
     void *arg;
-    size_t rows;
-    bool ended;
 };
 
 static bool each_row(void *arg, const struct store_row *row)
 {
     struct each *w = arg;
     struct transport_row r;
-    w->rows++;
-    if (row_decode(row->key, row->value, &r) == ERR_OK) /* others are set aside */
-        w->ended = !w->fn(w->arg, &r);
-    return !w->ended;
+    if (row_decode(row->key, row->value, &r) != ERR_OK)
+        return true; /* set aside */
+    return w->fn(w->arg, &r);
 }
 
 enum err transport_each(struct directory *d, transport_row_fn *fn, void *arg)
 {
     struct store_key from = {.bytes = {DIR_SPACE_ROUTE}, .len = 1};
     struct store_key to = {.bytes = {DIR_SPACE_ROUTE + 1}, .len = 1};
+    struct store_scan q = {
+        .partition = STORE_PARTITION_DIRECTORY, .from = key_str(&from), .to = key_str(&to)};
     struct each w = {.fn = fn, .arg = arg};
-    do {
-        w.rows = 0;
-        struct store_scan q = {.partition = STORE_PARTITION_DIRECTORY,
-                               .from = key_str(&from),
-                               .to = key_str(&to),
-                               .limit = STORE_PAGE_MAX};
-        TRY(store_scan(d->store, &q, each_row, &w, &from));
-        store_key_next(&from);
-    } while (w.rows == STORE_PAGE_MAX && !w.ended);
-    return ERR_OK;
+    return store_scan_all(d->store, &q, each_row, &w);
 }
 
 enum err transport_split(struct directory *d, str domain)

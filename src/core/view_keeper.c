@@ -130,7 +130,7 @@ static void save_next(struct view_keeper *k)
     }
     if (e == ERR_OK || e == ERR_CANCELED)
         return;
-    LOG_WARN("snapshot", "not written account=%llu: %s", (unsigned long long)id, err_name(e));
+    LOG_WARN("snapshot", "not written account=%llu cause=%s", (unsigned long long)id, err_name(e));
     k->not_before = deadline_in_ms(RETRY_MS); /* its next change asks again */
 }
 

@@ -22,5 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (params_get(&a, &v.params, name, &value))
             assert(utf8_valid(value));
     }
+    size_t count = v.params.count;
+    assert(params_join(&a, &v.params) == ERR_OK && v.params.count <= count);
+    for (size_t i = 0; i < v.params.count; i++)
+        assert(v.params.params[i].name.len);
     return 0;
 }

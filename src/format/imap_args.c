@@ -239,6 +239,12 @@ bool imap_take_partial(struct imap_cursor *c, struct imap_partial *out)
     out->last = partial_number(c);
     if (imap_ok(c) && (out->first < 0) != (out->last < 0))
         return imap_error(c, "Both ends of PARTIAL count from the same side");
+    /* RFC 9394 4: 500:400 is 400:500, and -500:-400 is -400:-500. */
+    if ((out->first < 0 && out->first < out->last) || (out->first > 0 && out->first > out->last)) {
+        int64_t last = out->last;
+        out->last = out->first;
+        out->first = last;
+    }
     return imap_ok(c);
 }
 
@@ -484,13 +490,13 @@ bool imap_take_create(struct imap_cursor *c, struct imap_create *out)
     return imap_words(c, take_use, &out->uses, &out->nuses) && imap_expect(c, ')');
 }
 
-static bool take_pairs(struct imap_cursor *c, str (*take_name)(struct imap_cursor *), bool literal8,
+static bool take_pairs(struct imap_cursor *c, str (*take_name)(struct imap_cursor *), bool none,
                        struct imap_pairs *out)
 {
     size_t cap = 0;
     if (!imap_expect(c, '('))
         return false;
-    if (imap_accept(c, ')'))
+    if (none && imap_accept(c, ')'))
         return true;
     do {
         struct imap_pair *pairs =
@@ -509,14 +515,14 @@ static bool take_pairs(struct imap_cursor *c, str (*take_name)(struct imap_curso
 bool imap_take_id(struct imap_cursor *c, struct imap_pairs *out)
 {
     *out = (struct imap_pairs){0};
-    return imap_accept_word(c, STR("NIL")) || take_pairs(c, imap_string, false, out);
+    return imap_accept_word(c, STR("NIL")) || take_pairs(c, imap_string, true, out);
 }
 
 bool imap_take_setmetadata(struct imap_cursor *c, str *mailbox, struct imap_pairs *out)
 {
     *out = (struct imap_pairs){0};
     *mailbox = imap_mailbox(c);
-    return imap_sp(c) && take_pairs(c, imap_astring, true, out);
+    return imap_sp(c) && take_pairs(c, imap_astring, false, out);
 }
 
 bool imap_take_setquota(struct imap_cursor *c, struct imap_quota *out)

@@ -12,15 +12,16 @@ struct search_context {
 /* What stands behind a key's name. */
 enum key_shape {
     SHAPE_NONE,
-    SHAPE_TEXT,   /* SP astring */
-    SHAPE_ATOM,   /* SP flag-keyword */
-    SHAPE_DAY,    /* SP date */
-    SHAPE_NUMBER, /* SP number64 */
-    SHAPE_SET,    /* SP sequence-set */
-    SHAPE_HEADER, /* SP astring SP astring */
-    SHAPE_MODSEQ, /* SP [entry SP type SP] number64 */
-    SHAPE_ONE,    /* SP search-key */
-    SHAPE_TWO,    /* SP search-key SP search-key */
+    SHAPE_TEXT,    /* SP astring */
+    SHAPE_ATOM,    /* SP flag-keyword */
+    SHAPE_DAY,     /* SP date */
+    SHAPE_NUMBER,  /* SP number64 */
+    SHAPE_SECONDS, /* SP nz-number */
+    SHAPE_SET,     /* SP sequence-set */
+    SHAPE_HEADER,  /* SP astring SP astring */
+    SHAPE_MODSEQ,  /* SP [entry SP type SP] number64 */
+    SHAPE_ONE,     /* SP search-key */
+    SHAPE_TWO,     /* SP search-key SP search-key */
 };
 static const struct key_row {
     str name;
@@ -57,8 +58,8 @@ static const struct key_row {
     {STR_INIT("SAVEDATESUPPORTED"), SEARCH_SAVEDATESUPPORTED, SHAPE_NONE, 0},
     {STR_INIT("LARGER"), SEARCH_LARGER, SHAPE_NUMBER, 0},
     {STR_INIT("SMALLER"), SEARCH_SMALLER, SHAPE_NUMBER, 0},
-    {STR_INIT("YOUNGER"), SEARCH_YOUNGER, SHAPE_NUMBER, 0},
-    {STR_INIT("OLDER"), SEARCH_OLDER, SHAPE_NUMBER, 0},
+    {STR_INIT("YOUNGER"), SEARCH_YOUNGER, SHAPE_SECONDS, 0},
+    {STR_INIT("OLDER"), SEARCH_OLDER, SHAPE_SECONDS, 0},
     {STR_INIT("FROM"), SEARCH_FROM, SHAPE_TEXT, 0},
     {STR_INIT("TO"), SEARCH_TO, SHAPE_TEXT, 0},
     {STR_INIT("CC"), SEARCH_CC, SHAPE_TEXT, 0},
@@ -129,6 +130,9 @@ static void take_key_value(struct search_context *x, struct search_node *node,
     case SHAPE_NUMBER:
         node->number = imap_number64(c);
         break;
+    case SHAPE_SECONDS:
+        node->number = imap_nz_number(c);
+        break;
     case SHAPE_SET:
         imap_seq_set(c, &node->seq);
         break;
@@ -189,6 +193,7 @@ static struct search_node *take_key(struct search_context *x, int depth)
         if (!imap_accept_word(c, key_rows[i].name))
             continue;
         struct search_node *node = new_node(x, key_rows[i].kind);
+        x->out->uses_fuzzy |= key_rows[i].kind == SEARCH_FUZZY;
         if (node)
             take_key_value(x, node, &key_rows[i], depth);
         return imap_ok(c) ? node : NULL;
@@ -238,11 +243,21 @@ static bool take_return(struct imap_cursor *c, struct imap_search *out)
     return imap_expect(c, ')');
 }
 
+static bool wants_relevancy(const struct imap_search *s)
+{
+    for (size_t i = 0; i < s->nsort; i++)
+        if (s->sort[i].key == SORT_RELEVANCY)
+            return true;
+    return s->results & SEARCH_RETURN_RELEVANCY;
+}
+
 static bool take_program(struct imap_cursor *c, struct imap_search *out)
 {
     struct search_context x = {.c = c, .out = out};
     out->root = take_keys(&x, 0);
-    return imap_end(c);
+    if (imap_end(c) && wants_relevancy(out) && !out->uses_fuzzy)
+        return imap_error(c, "RELEVANCY needs a FUZZY key");
+    return imap_ok(c);
 }
 
 static bool take_optional_return(struct imap_cursor *c, struct imap_search *out)

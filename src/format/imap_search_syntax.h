@@ -100,6 +100,7 @@ struct imap_search {
     enum thread_algorithm thread;
     struct search_node *root; /* a SEARCH_AND */
     bool uses_modseq;         /* a MODSEQ key stands somewhere (RFC 7162 3.1.5) */
+    bool uses_fuzzy;          /* a FUZZY key stands somewhere; RELEVANCY needs one (RFC 6203 4) */
     bool uses_numbers;        /* message numbers stand somewhere, "$" aside */
 };
 /* Each takes all that stands behind the command's name and space, to the end. */

@@ -277,7 +277,7 @@ static enum err classify(struct scan *s, struct mime_part *p)
 {
     struct param_value v;
     TRY(decide_type(s, p, &v));
-    p->cte = cte_find(p->encoding);
+    p->cte = cte_find(params_token(p->encoding));
     bool nested = is_multipart(p) || is_message(p);
     if (!nested)
         return ERR_OK;
@@ -322,8 +322,6 @@ static void close_part(struct scan *s, uint32_t i, size_t end)
     p->body_size = end - p->body_offset;
     uint64_t lines = end > s->counted ? lines_before(s, end) : s->lines;
     p->body_lines = lines - p->body_lines;
-    if (p->body_size && s->m->message.data[end - 1] != '\n')
-        p->body_lines++;
     if (p->kind == MIME_MULTIPART && p->first_child == MIME_NO_PART) {
         p->kind = MIME_LEAF;
         set_type(p, STR("text"), STR("plain"));

@@ -28,7 +28,7 @@ struct mime_part {
     uint32_t depth;                      /* 0 for the message itself */
     uint64_t header_offset, header_size; /* with the empty line */
     uint64_t body_offset, body_size;     /* without the line end that belongs to the boundary */
-    uint64_t header_lines, body_lines;   /* line ends, an unended last line counts */
+    uint64_t header_lines, body_lines;   /* line ends */
     str type, subtype; /* as written or, when missing or broken, the default (RFC 2045 5.2) */
     enum cte cte;
     /* Raw field values; .data is NULL where there is no such field. */

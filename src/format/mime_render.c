@@ -189,12 +189,18 @@ static bool has_param(const struct param_list *list, str name)
     return false;
 }
 
+static enum err parse_joined(struct arena *a, str raw, struct param_value *out)
+{
+    TRY(params_parse(a, raw, out));
+    return params_join(a, &out->params);
+}
+
 /* body-fld-param: of a text part that says none the default charset (RFC 2045 5.2). */
 static enum err add_type_params(struct arena *a, struct buf *out, const struct mime_part *p)
 {
     struct param_value v = {.params.count = 0};
     if (p->content_type.data)
-        TRY(params_parse(a, p->content_type, &v));
+        TRY(parse_joined(a, p->content_type, &v));
     bool plain = str_eq_nocase(p->type, STR("text")) && !has_param(&v.params, STR("charset")) &&
                  !has_param(&v.params, STR("charset*"));
     return add_params(a, out, &v.params, plain ? STR("\"charset\" \"us-ascii\"") : STR_NONE);
@@ -205,7 +211,7 @@ static enum err add_disposition(struct arena *a, struct buf *out, str raw)
 {
     struct param_value v = {.params.count = 0};
     if (raw.data)
-        TRY(params_parse(a, raw, &v));
+        TRY(parse_joined(a, raw, &v));
     if (!v.type.len) {
         buf_add(out, STR("NIL"));
         return ERR_OK;
@@ -267,8 +273,8 @@ static enum err add_fields(struct arena *a, struct buf *out, const struct mime_p
     buf_add_char(out, ' ');
     TRY(add_field(a, out, p->description));
     buf_add_char(out, ' ');
-    str encoding = p->encoding.len ? p->encoding : STR("7bit");
-    TRY(add_field(a, out, encoding));
+    str encoding = params_token(p->encoding);
+    add_string(out, encoding.len ? encoding : STR("7bit"));
     buf_add_char(out, ' ');
     buf_add_u64(out, p->body_size);
     return ERR_OK;
@@ -470,8 +476,12 @@ static bool next_in_angles(str *rest, str *id)
 
 bool mime_next_message_id(str *rest, str *id)
 {
-    while (next_in_angles(rest, id))
+    while (next_in_angles(rest, id)) {
+        size_t inner = has_space(*id) ? str_rfind_char(*id, '<') : STR_NPOS;
+        if (inner != STR_NPOS) /* "<"from <id>": the one in front was never closed */
+            *id = str_skip(*id, inner + 1);
         if (!str_empty(*id) && !has_space(*id))
             return true;
+    }
     return false;
 }

@@ -238,6 +238,91 @@ static void sections_join(const struct sections *s, struct buf *out)
     charset_to_utf8(charset, buf_str(&bytes), out);
 }
 
+/* "n*3" and "n*3*" are sections of "n"; "n*" is whole by itself. */
+static bool is_section(str name, str *base)
+{
+    uint64_t n;
+    str rest;
+    if (!str_cut(name, '*', base, &rest) || !base->len ||
+        !num_take_u64(&rest, PARAM_SECTIONS_MAX, &n))
+        return false;
+    return !rest.len || str_eq(rest, STR("*"));
+}
+
+static bool is_attribute_char(char c)
+{
+    return c > ' ' && c < 127 && !strchr("()<>@,;:\\\"/[]?=*'%", c);
+}
+
+static void add_encoded(struct buf *out, str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (is_attribute_char(s.data[i]))
+            buf_add_char(out, s.data[i]);
+        else
+            buf_addf(out, "%%%02X", (unsigned)(uint8_t)s.data[i]);
+    }
+}
+
+static bool has_first_section(const struct param_list *list, str base)
+{
+    struct sections s = {.any = false};
+    sections_find(&s, list, base);
+    return s.at[0] != NULL;
+}
+
+/* The sections of base as one parameter. */
+static enum err join(struct arena *a, const struct param_list *list, str base, struct param *out)
+{
+    struct sections s = {.any = false};
+    BUF_AUTO struct buf value = BUF_INIT(3 * HEADER_SIZE_MAX);
+    sections_find(&s, list, base);
+    bool encoded = s.extended[0] & 1;
+    for (size_t n = 0; n < PARAM_SECTIONS_MAX && s.at[n]; n++) {
+        if (encoded && !(s.extended[n / 64] >> (n % 64) & 1))
+            add_encoded(&value, s.at[n]->value);
+        else
+            buf_add(&value, s.at[n]->value);
+    }
+    out->name = encoded ? arena_fmt(a, "%.*s*", STR_ARG(base)) : base;
+    if (!buf_ok(&value) || str_empty(out->name) || !arena_dup(a, buf_str(&value), &out->value))
+        return ERR_LIMIT;
+    return ERR_OK;
+}
+
+static bool joined_before(const struct param_list *list, size_t at, str base)
+{
+    str other;
+    for (size_t i = 0; i < at; i++)
+        if (is_section(list->params[i].name, &other) && str_eq_nocase(other, base))
+            return true;
+    return false;
+}
+
+enum err params_join(struct arena *a, struct param_list *list)
+{
+    struct param *out = ARENA_ARRAY(a, struct param, list->count + 1);
+    size_t n = 0;
+    if (!out)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < list->count; i++) {
+        str base;
+        if (!is_section(list->params[i].name, &base) || !has_first_section(list, base))
+            out[n++] = list->params[i];
+        else if (!joined_before(list, i, base))
+            TRY(join(a, list, base, &out[n++]));
+    }
+    list->params = out;
+    list->count = n;
+    return ERR_OK;
+}
+
+str params_token(str value)
+{
+    skip_cfws(&value);
+    return take_until(&value, "/;=(\"");
+}
+
 bool params_get(struct arena *a, const struct param_list *list, str name, str *out_utf8)
 {
     struct sections s = {.any = false};

@@ -31,6 +31,13 @@ struct param_value {
  * stays as it is. Never refuses text; ERR_LIMIT only when the arena is full. */
 enum err params_parse(struct arena *a, str value, struct param_value *out) MUST;
 
+/* Joins continuations (RFC 2231 3) where they are complete from section 0 on: "n*0", "n*1" become
+ * one "n", or "n*" with all of its value encoded. ERR_LIMIT only when the arena is full. */
+enum err params_join(struct arena *a, struct param_list *list) MUST;
+
+/* The first token of a structured value, without comments; empty if there is none. */
+str params_token(str value);
+
 /* The parameter `name` (no star) as UTF-8: continuations joined, percent and charset decoded, and,
  * as clients do against the standard, encoded words decoded. False if there is none, or the arena
  * is full. */

@@ -27,8 +27,8 @@ static void test_leaf(void **state)
 {
     assert_body("", false, PLAIN("0 0"));
     assert_body("Subject: x\r\n\r\nhi\r\nyou\r\n", false, PLAIN("9 2"));
-    assert_body("Subject: x\n\nhi\nyou", false, PLAIN("6 2"));
-    assert_body("\r\nbody", false, PLAIN("4 1"));
+    assert_body("Subject: x\n\nhi\nyou", false, PLAIN("6 1"));
+    assert_body("\r\nbody", false, PLAIN("4 0"));
     assert_body("Content-Type: image/PNG; name=\"a b\"\r\nContent-ID: <x@y>\r\n"
                 "Content-Description: A\r\n picture\r\nContent-Transfer-Encoding: BASE64\r\n\r\nxx",
                 false,
@@ -47,11 +47,53 @@ static void test_leaf(void **state)
         "(\"text\" \"x\" (\"n\" {2}\r\n\xc3\xb6 \"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0)");
 }
 
+/* RFC 2045 5.1 allows comments; what is no token is the default. */
+static void test_encoding(void **state)
+{
+    const char *rows[][2] = {{"base64 (c)", "base64"},
+                             {"(c) BASE64", "BASE64"},
+                             {"8bit;", "8bit"},
+                             {"\"8bit\"", "7bit"},
+                             {"", "7bit"},
+                             {"x-y z", "x-y"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char message[100], want[200];
+        snprintf(message, sizeof message,
+                 "Content-Transfer-Encoding: %s\nContent-Type: a/b\n\neA==\n", rows[i][0]);
+        snprintf(want, sizeof want, "(\"a\" \"b\" NIL NIL NIL \"%s\" 5)", rows[i][1]);
+        assert_body(message, false, want);
+    }
+    ARENA_AUTO struct arena a = ARENA_INIT(MIME_ARENA_MAX);
+    struct mime m;
+    assert_ok(mime_parse(&a, STR("Content-Transfer-Encoding: (c) base64\n\n"), &m));
+    assert_int_equal(m.parts[0].cte, CTE_BASE64);
+}
+
+/* RFC 2231 6: continuations are joined in what IMAP shows. */
+static void test_continuations(void **state)
+{
+    const char *rows[][2] = {
+        {"n*0=\"a \"; n*1=b.txt", "\"n\" \"a b.txt\""},
+        {"n*1=b; x=y; n*0=a", "\"n\" \"ab\" \"x\" \"y\""},
+        {"n*0*=utf-8''%e2%82; n*1*=%ac; n*2=\" c\"", "\"n*\" \"utf-8''%e2%82%ac%20c\""},
+        {"n*=utf-8''%e2", "\"n*\" \"utf-8''%e2\""},
+        {"n*1=b", "\"n*1\" \"b\""},
+        {"*0=b; *1=c", "\"*0\" \"b\" \"*1\" \"c\""},
+        {"n*0=a; m*0=b; n*x=c", "\"n\" \"a\" \"m\" \"b\" \"n*x\" \"c\""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char message[200], want[300];
+        snprintf(message, sizeof message, "Content-Type: a/b; %s\n\n", rows[i][0]);
+        snprintf(want, sizeof want, "(\"a\" \"b\" (%s) NIL NIL \"7bit\" 0)", rows[i][1]);
+        assert_body(message, false, want);
+    }
+}
+
 static void test_multipart(void **state)
 {
     assert_body("Content-Type: multipart/mixed; boundary=b\r\n\r\npreamble\r\n--b\r\n\r\none\r\n"
                 "--b \t\r\nContent-Type: text/html\r\n\r\ntwo\r\n\r\n--b--\r\nepilogue --b\r\n",
-                false, "(" PLAIN("3 1") "(\"text\" \"html\" " PLAIN_ARGS "5 1) \"mixed\")");
+                false, "(" PLAIN("3 0") "(\"text\" \"html\" " PLAIN_ARGS "5 1) \"mixed\")");
     assert_body("Content-Type: multipart/mixed; boundary=b\n\n--b\n--b\nX: y\n--b--\n", true,
                 "((\"text\" \"plain\" " PLAIN_ARGS
                 "0 0 NIL NIL NIL NIL)(\"text\" \"plain\" " PLAIN_ARGS
@@ -62,17 +104,17 @@ static void test_multipart(void **state)
     /* The outer boundary ends the inner parts that were not closed. */
     assert_body("Content-Type: multipart/a; boundary=o\n\n--o\nContent-Type: multipart/b; "
                 "boundary=i\n\n--i\n\nx\n--o\n\ny\n--o--\n--i\n",
-                false, "((" PLAIN("1 1") " \"b\")" PLAIN("1 1") " \"a\")");
+                false, "((" PLAIN("1 0") " \"b\")" PLAIN("1 0") " \"a\")");
     /* Inner and outer boundary are the same. */
     assert_body("Content-Type: multipart/a; boundary=o\n\n--o\nContent-Type: multipart/b; "
                 "boundary=o\n\n--o\n\nx\n--o--\n--o\n\ny\n--o--\n",
-                false, "((" PLAIN("1 1") " \"b\")" PLAIN("1 1") " \"a\")");
-    assert_body("Content-Type: multipart/mixed\n\nno boundary", false, PLAIN("11 1"));
+                false, "((" PLAIN("1 0") " \"b\")" PLAIN("1 0") " \"a\")");
+    assert_body("Content-Type: multipart/mixed\n\nno boundary", false, PLAIN("11 0"));
     assert_body(
         "Content-Type: multipart/mixed; boundary=b\n\nnever comes", false,
-        "(\"text\" \"plain\" (\"boundary\" \"b\" \"charset\" \"us-ascii\") NIL NIL \"7bit\" 11 1)");
+        "(\"text\" \"plain\" (\"boundary\" \"b\" \"charset\" \"us-ascii\") NIL NIL \"7bit\" 11 0)");
     assert_body("Content-Type: multipart/mixed; boundary=\"b--\"\n\n--b--\n\nx\n--b----\n", false,
-                "(" PLAIN("1 1") " \"mixed\")");
+                "(" PLAIN("1 0") " \"mixed\")");
 }
 
 static void test_message(void **state)
@@ -85,7 +127,7 @@ static void test_message(void **state)
     assert_body("Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: in\n\nhi\n--b--\n",
                 false,
                 "((\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 15 (NIL \"in\" NIL NIL NIL NIL NIL "
-                "NIL NIL NIL) " PLAIN("2 1") " 3) \"digest\")");
+                "NIL NIL NIL) " PLAIN("2 0") " 2) \"digest\")");
     /* An encoded message cannot be looked into by offsets (RFC 2046 5.2.1 forbids it). */
     assert_body("Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\neA==\n", false,
                 "(\"application\" \"octet-stream\" NIL NIL NIL \"base64\" 5)");
@@ -153,7 +195,7 @@ static void test_base_subject(void **state)
 
 static void test_message_ids(void **state)
 {
-    str rest = STR(" <a@b> junk <x y> <> <c@d>\r\n\t<e@f> <open"), id;
+    str rest = STR(" <a@b> junk <x y> <> <c@d>\r\n\t<\"from <e@f> <open"), id;
     assert_true(mime_next_message_id(&rest, &id));
     assert_str(id, "a@b");
     assert_true(mime_next_message_id(&rest, &id));
@@ -272,7 +314,8 @@ static void test_wire_4_linear(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_leaf),          cmocka_unit_test(test_multipart),
+        cmocka_unit_test(test_leaf),          cmocka_unit_test(test_encoding),
+        cmocka_unit_test(test_continuations), cmocka_unit_test(test_multipart),
         cmocka_unit_test(test_message),       cmocka_unit_test(test_envelope),
         cmocka_unit_test(test_base_subject),  cmocka_unit_test(test_message_ids),
         cmocka_unit_test(test_wire_4_limits), cmocka_unit_test(test_wire_4_linear),

@@ -87,7 +87,13 @@ enum err stream_start_tls_expect(struct stream *s, struct tls_client *t,
 bool stream_is_tls(const struct stream *s);
 /* Why the other end's certificate was not accepted, after ERR_TLS; OTHER: it was not that, or is
  * not known. */
-enum tls_fault { TLS_FAULT_OTHER, TLS_FAULT_NAME, TLS_FAULT_DATE, TLS_FAULT_TRUST };
+enum tls_fault {
+    TLS_FAULT_OTHER,
+    TLS_FAULT_NAME,
+    TLS_FAULT_DATE,
+    TLS_FAULT_TRUST,
+    TLS_FAULT_DANE, /* no TLSA record matches it */
+};
 enum tls_fault stream_tls_fault(const struct stream *s);
 
 struct stream_tls_info {

@@ -211,7 +211,7 @@ static void log_failure(const struct stream *s, enum err e)
     if (code)
         ERR_error_string_n(code, reason, sizeof reason);
     address_render(&s->peer, &peer);
-    LOG_INFO("tls", "handshake failed peer=%.*s error=%s reason=\"%s\"", STR_ARG(buf_str(&peer)),
+    LOG_INFO("tls", "handshake failed peer=%.*s error=%s reason=%s", STR_ARG(buf_str(&peer)),
              err_name(e), reason);
 }
 
@@ -314,8 +314,9 @@ enum tls_fault stream_tls_fault(const struct stream *s)
     long result = s->ssl ? SSL_get_verify_result(s->ssl) : X509_V_OK;
     switch (result) {
     case X509_V_OK:
-    case X509_V_ERR_DANE_NO_MATCH:
         return TLS_FAULT_OTHER;
+    case X509_V_ERR_DANE_NO_MATCH:
+        return TLS_FAULT_DANE;
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
         return TLS_FAULT_NAME;

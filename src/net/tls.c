@@ -115,7 +115,7 @@ static void log_openssl(const char *what, size_t index)
     unsigned long code = ERR_get_error();
     if (code)
         ERR_error_string_n(code, reason, sizeof reason);
-    LOG_ERROR("tls", "%s number=%zu reason=\"%s\"", what, index + 1, reason);
+    LOG_ERROR("tls", "%s number=%zu reason=%s", what, index + 1, reason);
     ERR_clear_error();
 }
 

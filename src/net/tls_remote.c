@@ -219,7 +219,7 @@ static int signing_do(void *ctx, unsigned char *out, size_t *out_len, size_t out
     if (e == ERR_OK && (!buf_ok(&signature) || signature.len == 0 || signature.len > out_size))
         e = ERR_LIMIT;
     if (e != ERR_OK) {
-        LOG_WARN("tls", "no signature for a handshake digest=%s: %s", s->digest, err_text(e));
+        LOG_WARN("tls", "no signature for a handshake digest=%s cause=%s", s->digest, err_name(e));
         return 0;
     }
     memcpy(out, signature.data, signature.len);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -200,6 +201,13 @@ uint64_t proc_raise_files(void)
     setrlimit(RLIMIT_NOFILE, &l);
     getrlimit(RLIMIT_NOFILE, &l);
     return l.rlim_cur;
+}
+
+void proc_return_memory(void)
+{
+    /* Setting them ends that glibc raises them with the largest block it has seen. */
+    (void)mallopt(M_MMAP_THRESHOLD, PROC_LARGE);
+    (void)mallopt(M_TRIM_THRESHOLD, PROC_LARGE);
 }
 
 /* The crash handler */

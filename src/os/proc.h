@@ -39,6 +39,10 @@ void proc_set_title(const char *title); /* for ps and top; cut after 15 bytes */
 void proc_keep_fds(const int *fds, size_t count);
 /* Raises this process's limit of descriptors to what it may be and gives it. */
 uint64_t proc_raise_files(void);
+/* From now on what is freed of PROC_LARGE bytes and more goes back to the system, and so does the
+ * end of each heap: else an index once built stays in memory for ever. Also for what is forked. */
+#define PROC_LARGE 262144
+void proc_return_memory(void);
 /* A handler that prints the stack trace and the fiber table to standard error on a crash (a fiber's
  * stack overflow too), then dies of the signal. Once, early: it is inherited by forks. */
 void proc_crash_handler(void);

@@ -20,7 +20,7 @@ void rand_bytes(void *out, size_t len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            LOG_ERROR("os", "getrandom failed, errno=%d; nothing is secret without it", errno);
+            LOG_ERROR("os", "getrandom failed, nothing is secret without it errno=%d", errno);
             abort();
         }
         at += n;

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -285,6 +286,38 @@ static void title_is_set(void **state)
     assert_string_equal(name, "posthouse-gate-");
 }
 
+#define ONE_MIB ((size_t)1 << 20)
+
+/* glibc keeps the second in the heap unless it is told. */
+static int keeper_of_memory(void *arg)
+{
+    if (arg)
+        proc_return_memory();
+    for (int i = 0; i < 2; i++) {
+        size_t before = mallinfo2().hblkhd;
+        char *p = malloc(ONE_MIB);
+        if (!p)
+            return 2;
+        *(volatile char *)p = 1;
+        bool own = mallinfo2().hblkhd >= before + ONE_MIB;
+        free(p);
+        if (!own)
+            return 1;
+    }
+    return 0;
+}
+
+static void large_memory_goes_back(void **state)
+{
+    int pid;
+    if (getenv("SANITIZED")) /* they have an allocator of their own */
+        return;
+    assert_int_equal(proc_fork(keeper_of_memory, NULL, &pid), ERR_OK);
+    assert_int_equal(await(pid).code, 1);
+    assert_int_equal(proc_fork(keeper_of_memory, &pid, &pid), ERR_OK);
+    assert_int_equal(await(pid).code, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +330,7 @@ int main(void)
         cmocka_unit_test(crash_is_reported_with_its_fibers),
         cmocka_unit_test(a_role_keeps_only_what_it_was_given),
         cmocka_unit_test(title_is_set),
+        cmocka_unit_test(large_memory_goes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

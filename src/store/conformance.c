@@ -302,6 +302,39 @@ static void scans(void **state)
     assert_int_equal(seen.n + last.len, 0);
 }
 
+static void whole_ranges_are_scanned(void **state)
+{
+    for (int i = 0; i < 20; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%02d", i);
+        put(P1, str_c(key), STR("v"));
+        put(P2, str_c(key), STR("above"));
+    }
+    static const size_t limits[] = {1, 3, 5, 10, 11, 0, STORE_PAGE_MAX};
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+        for (int backwards = 0; backwards < 2; backwards++) {
+            struct seen seen = {0};
+            struct store_scan q = {P1, STR("k05"), STR("k15"), backwards, limits[i], false};
+            assert_int_equal(store_scan_all(S, &q, see, &seen), ERR_OK);
+            assert_int_equal(seen.n, 10);
+            for (int k = 0; k < 10; k++) {
+                char want[8];
+                snprintf(want, sizeof want, "k%02d", backwards ? 14 - k : 5 + k);
+                assert_string_equal(seen.keys[k], want);
+            }
+            seen = (struct seen){.stop = 5};
+            assert_int_equal(store_scan_all(S, &q, see, &seen), ERR_OK);
+            assert_int_equal(seen.n, 5);
+        }
+    }
+    struct seen seen = {0};
+    struct store_scan q = {P1, STR("k15"), STR("k05"), false, 3, false};
+    assert_int_equal(store_scan_all(S, &q, see, &seen), ERR_OK);
+    assert_int_equal(seen.n, 0);
+    q.limit = STORE_PAGE_MAX + 1;
+    assert_int_equal(store_scan_all(S, &q, see, &seen), ERR_LIMIT);
+}
+
 static void ranges_are_deleted(void **state)
 {
     for (int i = 0; i < 20; i++) {
@@ -689,6 +722,7 @@ int conformance_run(const char *engine)
         ROW(counters),
         ROW(keys_have_a_next_one),
         ROW(scans),
+        ROW(whole_ranges_are_scanned),
         ROW(ranges_are_deleted),
         ROW(limits),
         ROW(blobs_from_memory_and_files),

@@ -352,6 +352,40 @@ enum err store_scan(struct store *s, const struct store_scan *q, store_row_fn *r
     return s->engine->scan(s, q, row, arg, last);
 }
 
+struct pages {
+    store_row_fn *row;
+    void *arg;
+    size_t n; /* rows of this page */
+    bool ended;
+};
+
+static bool page_row(void *arg, const struct store_row *row)
+{
+    struct pages *p = arg;
+    p->n++;
+    p->ended = !p->row(p->arg, row);
+    return !p->ended;
+}
+
+enum err store_scan_all(struct store *s, const struct store_scan *q, store_row_fn *row, void *arg)
+{
+    struct pages p = {.row = row, .arg = arg};
+    struct store_scan page = *q;
+    struct store_key last, edge; /* the page begins, or ends, at the edge */
+    page.limit = q->limit ? q->limit : STORE_PAGE_MAX;
+    for (;;) {
+        p.n = 0;
+        TRY(store_scan(s, &page, page_row, &p, &last));
+        if (p.ended || p.n < page.limit)
+            return ERR_OK;
+        edge = last;
+        if (!q->backwards)
+            store_key_next(&edge);
+        *(q->backwards ? &page.to : &page.from) = key_str(&edge);
+        fiber_yield();
+    }
+}
+
 enum err store_blob_size(struct store *s, const struct blob_id *id, uint64_t *out)
 {
     return s->engine->blob_size(s, id, out);

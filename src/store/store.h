@@ -25,7 +25,7 @@ struct store;
 #define STORE_OPS_MAX 5000               /* operations of a commit */
 #define STORE_COMMIT_MAX 4194304         /* bytes of keys and values of a commit */
 #define STORE_PAGE_MAX 1000              /* rows of a scan page */
-#define STORE_BLOBS_MAX 64               /* staged blobs of a commit */
+#define STORE_BLOBS_MAX 512              /* staged blobs of a commit */
 #define STORE_BLOB_MAX 268435456         /* bytes of one blob */
 #define STORE_COMMIT_BLOBS_MAX 536870912 /* bytes of all blobs of a commit */
 
@@ -163,6 +163,11 @@ struct store_scan {
 typedef bool store_row_fn(void *arg, const struct store_row *row);
 enum err store_scan(struct store *s, const struct store_scan *q, store_row_fn *row, void *arg,
                     struct store_key *last) WAITS MUST;
+/* All rows of the range, in pages of q->limit rows (0: STORE_PAGE_MAX), until row returns false.
+ * Each page is a view of its own: what is changed meanwhile behind the last key seen is seen.
+ * Others run between pages, so a long range holds up nobody. */
+enum err store_scan_all(struct store *s, const struct store_scan *q, store_row_fn *row,
+                        void *arg) WAITS MUST;
 
 enum err store_blob_size(struct store *s, const struct blob_id *id, uint64_t *out) WAITS MUST;
 /* Appends at most len bytes from offset. ERR_NOT_FOUND, ERR_CORRUPT (checksum). Whole-blob reads

@@ -47,13 +47,21 @@ static bool open_target(struct imap *x, uint32_t needed, struct target *t)
     return false;
 }
 
+/* What the owner has anyway may be set. */
+static bool grants_all(const struct target *t, enum acl_how how, uint32_t rights)
+{
+    if (t->who.negative)
+        return false;
+    return how == ACL_ADD || (how == ACL_REPLACE && (rights & ACL_RIGHTS_ALL) == ACL_RIGHTS_ALL);
+}
+
 static void change(struct imap *x, struct target *t, enum acl_how how, uint32_t rights,
                    const char *done)
 {
     enum err e =
         acl_set(x->house->directory, t->place.account, t->place.mailbox, &t->who, how, rights);
     imap_place_close(&t->place);
-    if (e == ERR_OK)
+    if (e == ERR_OK || (e == ERR_INVALID && grants_all(t, how, rights)))
         imap_done(x, STR_NONE, done);
     else if (e == ERR_INVALID)
         imap_no_code(x, "CANNOT", "The owner has every right");

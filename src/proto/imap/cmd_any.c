@@ -59,8 +59,8 @@ void imap_cmd_id(struct imap *x, struct imap_cursor *c)
     }
     for (size_t i = 0; i < pairs.count; i++)
         if (str_eq_nocase(pairs.pairs[i].name, STR("name")))
-            LOG_INFO("imap", "client account=%llu name=\"%.*s\"",
-                     (unsigned long long)x->who.account, STR_ARG(pairs.pairs[i].value));
+            LOG_INFO("imap", "client account=%llu name=%.*s", (unsigned long long)x->who.account,
+                     STR_ARG(pairs.pairs[i].value));
     buf_add(imap_out(x), STR("* ID (\"name\" \"Posthouse\")\r\n"));
     imap_done(x, STR_NONE, "ID completed");
 }

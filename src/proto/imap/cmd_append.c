@@ -28,7 +28,7 @@ struct part {
 struct append {
     struct imap *x;
     struct imap_place place;
-    struct part parts[MESSAGE_ADD_MAX];
+    struct part *parts[MESSAGE_ADD_MAX];
     size_t count;
     enum err err; /* the first; then data are read and dropped */
     bool stop;    /* answered, or the stream is broken: no more is read */
@@ -59,7 +59,12 @@ static struct part *part_new(struct append *a, const struct imap_append *s)
         fail(a, ERR_LIMIT);
         return NULL;
     }
-    struct part *p = &a->parts[a->count++];
+    struct part *p = ARENA_NEW(&a->x->scratch, struct part);
+    if (!p) {
+        fail(a, ERR_LIMIT);
+        return NULL;
+    }
+    a->parts[a->count++] = p;
     *p = (struct part){.flags = s->flags, .has_date = s->has_date, .date = s->date};
     spool_init(&p->spool, a->x->config->append_max);
     buf_init(&p->mime, MIME_COLD_MAX);
@@ -85,7 +90,7 @@ static void take_literal(struct append *a, struct part *p, const struct imap_lit
             return;
         }
     } else if (a->err != ERR_OK && left > IMAP_DROP_MAX) {
-        stream_fail(s, ERR_TOO_LARGE);
+        imap_refuse_literal(s);
     }
     while (left > 0) {
         str in = str_head(stream_buffered(s), MIN(left, (uint64_t)STREAM_IN_MAX));
@@ -249,7 +254,7 @@ static enum err commit(struct append *a, struct message_added *added, struct mes
     if (!news)
         return ERR_LIMIT;
     for (size_t i = 0; i < a->count; i++) {
-        struct part *p = &a->parts[i];
+        struct part *p = a->parts[i];
         news[i] = MESSAGE_NEW_INIT;
         news[i].fd = p->spool.fd;
         news[i].data = p->content;
@@ -282,7 +287,7 @@ static void finish(struct append *a)
     BUF_AUTO struct buf code = BUF_INIT(4096);
     enum err e = added ? ERR_OK : ERR_LIMIT;
     for (size_t i = 0; e == ERR_OK && i < a->count; i++)
-        e = part_finish(&a->parts[i]);
+        e = part_finish(a->parts[i]);
     if (e == ERR_OK)
         e = commit(a, added, &r);
     if (e != ERR_OK) {
@@ -369,7 +374,7 @@ static void serve(struct imap *x, struct imap_cursor *c, bool replace, uint32_t 
         fail(a, e);
     run(a, c);
     for (size_t i = 0; i < a->count; i++)
-        part_free(&a->parts[i]);
+        part_free(a->parts[i]);
     imap_place_close(&a->place);
 }
 

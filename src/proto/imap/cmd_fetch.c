@@ -349,6 +349,26 @@ static void walk(struct fetch *f, const struct set *uids)
     }
 }
 
+/* Numbers to UIDs: also of messages whose expunge may not be told yet (RFC 2180 4.1). */
+static void walk_numbers(struct fetch *f, const struct set *uids)
+{
+    struct mailbox_session *s = &f->x->selected->view;
+    for (size_t r = 0; r < uids->count; r++)
+        for (uint64_t uid = uids->ranges[r].first; uid <= uids->ranges[r].last; uid++) {
+            imap_fetch_open(f->x, mailbox_session_seq(s, (uint32_t)uid), (uint32_t)uid,
+                            imap_out(f->x));
+            buf_addf(imap_out(f->x), "UID %llu", (unsigned long long)uid);
+            imap_fetch_close(imap_out(f->x));
+            imap_flush_check(f->x);
+        }
+}
+
+static bool only_numbers(const struct fetch *f)
+{
+    return f->nitems == 1 && f->items[0].kind == IMAP_FETCH_UID && !f->x->uid &&
+           f->x->selected->view.owed_count;
+}
+
 static bool plan(struct fetch *f, const struct imap_fetch *args)
 {
     struct imap *x = f->x;
@@ -374,13 +394,15 @@ static bool plan(struct fetch *f, const struct imap_fetch *args)
     }
     if (x->uid && !has_uid && !imap_has(x, IMAP_ENABLED_UIDONLY)) /* RFC 9051 6.4.9 */
         f->items[f->nitems++].kind = IMAP_FETCH_UID;
-    if (args->has_changedsince && !has_modseq) {
+    /* RFC 7162 3.1: who knows of CONDSTORE is told it with the flags, asked for or not */
+    bool aware = f->has_flags && imap_has(x, IMAP_ENABLED_CONDSTORE);
+    if ((args->has_changedsince || aware) && !has_modseq) {
         f->items[f->nitems++].kind = IMAP_FETCH_MODSEQ;
         has_modseq = true;
     }
     f->has_modseq = has_modseq;
     if (has_modseq)
-        x->enabled |= IMAP_ENABLED_CONDSTORE;
+        imap_condstore_on(x);
     return true;
 }
 
@@ -430,7 +452,10 @@ void imap_cmd_fetch(struct imap *x, struct imap_cursor *c)
     if (e == ERR_OK)
         e = mark_seen(&f, &uids, &marked);
     if (e == ERR_OK) {
-        walk(&f, &uids);
+        if (only_numbers(&f) && !args.has_partial)
+            walk_numbers(&f, &uids);
+        else
+            walk(&f, &uids);
         e = f.err;
     }
     set_free(&marked.changed);

@@ -44,6 +44,7 @@ struct listing {
     bool lsub;
     struct imap_listing all;
     str *patterns; /* with the reference in front */
+    bool *named;   /* of each row of all: a pattern matches it */
 };
 
 static bool pattern_matches(str pattern, str name)
@@ -85,12 +86,21 @@ static bool is_below(str name, str parent)
     return name.len > parent.len && name.data[parent.len] == '/' && str_starts(name, parent);
 }
 
-/* A subscribed mailbox below, and none that the patterns name by itself (for LSUB). */
-static bool child_subscribed(const struct listing *l, size_t at, bool hidden_only)
+/* What the selection options ask for. */
+static bool is_selected(const struct listing *l, const struct imap_listed *row)
+{
+    uint32_t select = l->args->select;
+    if ((select & IMAP_LIST_SPECIAL_USE) && str_empty(mailbox_role_name(row->role)))
+        return false;
+    return select & IMAP_LIST_SUBSCRIBED ? row->subscribed : !row->gone;
+}
+
+/* Is a selected mailbox below? hidden_only: one that the patterns do not name by itself. */
+static bool child_selected(const struct listing *l, size_t at, bool hidden_only)
 {
     for (size_t i = at + 1; i < l->all.n && is_below(l->all.rows[i].name, l->all.rows[at].name);
          i++)
-        if (l->all.rows[i].subscribed && !(hidden_only && matches(l, l->all.rows[i].name)))
+        if (is_selected(l, &l->all.rows[i]) && !(hidden_only && l->named[i]))
             return true;
     return false;
 }
@@ -99,18 +109,13 @@ enum chosen { CHOSEN_NOT, CHOSEN, CHOSEN_LEVEL /* only for what is below */ };
 
 static enum chosen chosen(const struct listing *l, size_t at, bool *childinfo)
 {
-    const struct imap_listed *row = &l->all.rows[at];
-    uint32_t select = l->args->select;
-    *childinfo = false;
-    if ((select & IMAP_LIST_SPECIAL_USE) && str_empty(mailbox_role_name(row->role)))
-        return CHOSEN_NOT;
-    if (!(select & IMAP_LIST_SUBSCRIBED))
-        return row->gone ? CHOSEN_NOT : CHOSEN;
-    if (select & IMAP_LIST_RECURSIVEMATCH)
-        *childinfo = child_subscribed(l, at, false);
-    if (row->subscribed || *childinfo)
+    bool selected = is_selected(l, &l->all.rows[at]);
+    /* RFC 9051 6.3.9.4: a name that is told for its children's sake alone is left out where all of
+     * them are told themselves. */
+    *childinfo = (l->args->select & IMAP_LIST_RECURSIVEMATCH) && child_selected(l, at, !selected);
+    if (selected || *childinfo)
         return CHOSEN;
-    return l->lsub && child_subscribed(l, at, true) ? CHOSEN_LEVEL : CHOSEN_NOT;
+    return l->lsub && child_selected(l, at, true) ? CHOSEN_LEVEL : CHOSEN_NOT;
 }
 
 static void attributes(const struct listing *l, const struct imap_listed *row, bool level,
@@ -129,6 +134,17 @@ static void attributes(const struct listing *l, const struct imap_listed *row, b
         buf_add(out, STR(" \\Subscribed"));
 }
 
+/* The selection options that what is below meets (RFC 5258 6). */
+static void child_info(uint32_t select, struct buf *out)
+{
+    buf_add(out, STR(" (\"CHILDINFO\" ("));
+    if (select & IMAP_LIST_SUBSCRIBED)
+        buf_add(out, STR("\"SUBSCRIBED\""));
+    if (select & IMAP_LIST_SPECIAL_USE)
+        buf_add_c(out, select & IMAP_LIST_SUBSCRIBED ? " \"SPECIAL-USE\"" : "\"SPECIAL-USE\"");
+    buf_add(out, STR("))"));
+}
+
 static void list_line(const struct listing *l, const struct imap_listed *row, bool level,
                       bool childinfo)
 {
@@ -138,7 +154,7 @@ static void list_line(const struct listing *l, const struct imap_listed *row, bo
     buf_add(out, STR(") \"/\" "));
     imap_render_mailbox(out, row->name, imap_utf8_names(l->x));
     if (childinfo)
-        buf_add(out, STR(" (\"CHILDINFO\" (\"SUBSCRIBED\"))"));
+        child_info(l->args->select, out);
     buf_add(out, STR("\r\n"));
 }
 
@@ -192,10 +208,15 @@ static enum err list_all(struct listing *l)
     if ((l->args->select | l->args->results) & IMAP_LIST_SUBSCRIBED)
         what |= IMAP_LISTING_GONE;
     TRY(imap_listing_gather(x, what, &x->scratch, &l->all));
+    l->named = ARENA_ARRAY(&x->scratch, bool, l->all.n + 1);
+    if (!l->named)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < l->all.n; i++)
+        l->named[i] = matches(l, l->all.rows[i].name);
     for (size_t i = 0; i < l->all.n && stream_error(x->stream) == ERR_OK; i++) {
         const struct imap_listed *row = &l->all.rows[i];
         bool childinfo;
-        enum chosen how = matches(l, row->name) ? chosen(l, i, &childinfo) : CHOSEN_NOT;
+        enum chosen how = l->named[i] ? chosen(l, i, &childinfo) : CHOSEN_NOT;
         if (how == CHOSEN_NOT)
             continue;
         list_line(l, row, how == CHOSEN_LEVEL, childinfo);
@@ -207,9 +228,9 @@ static enum err list_all(struct listing *l)
 }
 
 /* RFC 9051 6.3.9: an empty pattern asks for the delimiter. */
-static void tell_delimiter(struct imap *x)
+static void tell_delimiter(struct imap *x, bool lsub)
 {
-    buf_add(imap_out(x), STR("* LIST (\\Noselect) \"/\" \"\"\r\n"));
+    buf_addf(imap_out(x), "* %s (\\Noselect) \"/\" \"\"\r\n", lsub ? "LSUB" : "LIST");
 }
 
 static void serve(struct imap *x, struct imap_cursor *c, bool lsub)
@@ -222,8 +243,8 @@ static void serve(struct imap *x, struct imap_cursor *c, bool lsub)
     if (lsub)
         args.select |= IMAP_LIST_SUBSCRIBED;
     if (!args.extended && args.npatterns == 1 && str_empty(args.patterns[0])) {
-        tell_delimiter(x);
-        imap_done(x, STR_NONE, "LIST completed");
+        tell_delimiter(x, lsub);
+        imap_done(x, STR_NONE, lsub ? "LSUB completed" : "LIST completed");
         return;
     }
     struct listing l = {.x = x, .args = &args, .lsub = lsub};

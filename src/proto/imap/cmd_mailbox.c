@@ -21,7 +21,7 @@ static bool role_of_uses(struct imap *x, const struct imap_create *args, enum ma
     *role = ROLE_NONE;
     for (size_t i = 0; i < args->nuses; i++) {
         enum mailbox_role one = mailbox_role_parse(args->uses[i]);
-        if (one == ROLE_NONE || (*role != ROLE_NONE && one != *role)) {
+        if (one == ROLE_NONE || one == ROLE_ALL || (*role != ROLE_NONE && one != *role)) {
             imap_no_code(x, "USEATTR", "That special use cannot be given");
             return false;
         }
@@ -169,7 +169,7 @@ void imap_cmd_status(struct imap *x, struct imap_cursor *c)
     const struct mailbox *m = e == ERR_OK ? imap_place_mailbox(&place) : NULL;
     if (m) {
         if (items & IMAP_STATUS_HIGHESTMODSEQ)
-            x->enabled |= IMAP_ENABLED_CONDSTORE;
+            imap_condstore_on(x);
         imap_render_status(x, name, m, items, imap_out(x));
         imap_done(x, STR_NONE, "STATUS completed");
     } else {

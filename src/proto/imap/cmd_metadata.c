@@ -81,6 +81,28 @@ static bool tell_admin(struct telling *t, const struct target *on, str name, uin
     return str_eq(name, admin);
 }
 
+/* RFC 6154 4: the special use of one's own mailbox is an entry that is not stored. */
+static const str special_use = STR_INIT("/private/specialuse");
+
+static bool is_special_use(const struct target *on, str name)
+{
+    return on->own && on->mailbox && str_eq(name, special_use);
+}
+
+static void tell_special_use(struct telling *t, const struct target *on, str name, uint32_t depth,
+                             bool missing)
+{
+    bool above = depth > 0 && str_eq(name, STR("/private"));
+    if (!on->own || !on->mailbox || !(above || str_eq(name, special_use)))
+        return;
+    const struct mailbox *m = mailbox_get(on->account, on->mailbox);
+    str role = m ? mailbox_role_name(m->role) : STR_NONE;
+    if (!str_empty(role))
+        tell_value(t, special_use, role);
+    else if (!above && missing)
+        buf_addf(&t->line, "%s%.*s NIL", t->entries++ ? " " : "", STR_ARG(name));
+}
+
 static enum err tell_entry(struct telling *t, const struct target *on, str given, uint32_t depth,
                            bool missing)
 {
@@ -91,10 +113,14 @@ static enum err tell_entry(struct telling *t, const struct target *on, str given
     TRY(metadata_name(given, &t->x->scratch, &scope, &name));
     if (scope == METADATA_SHARED && tell_admin(t, on, name, depth))
         return ERR_OK;
+    tell_special_use(t, on, name, depth, missing);
+    if (is_special_use(on, name))
+        return ERR_OK;
     struct metadata_place p = place_of(t->x, on->account, on->mailbox, scope);
     TRY(metadata_list(&p, name, depth, &t->x->scratch, &values, &n));
     for (size_t i = 0; i < n; i++)
-        tell_value(t, values[i].name, values[i].value);
+        if (!is_special_use(on, values[i].name))
+            tell_value(t, values[i].name, values[i].value);
     if (n == 0 && missing) /* an entry that was asked for by name and is not there is NIL */
         buf_addf(&t->line, "%s%.*s NIL", t->entries++ ? " " : "", STR_ARG(name));
     return buf_ok(&t->line) ? ERR_OK : ERR_LIMIT;
@@ -199,6 +225,8 @@ void imap_cmd_getmetadata(struct imap *x, struct imap_cursor *c)
 struct changes {
     struct metadata_change *list[2]; /* by scope */
     size_t n[2];
+    bool has_use; /* the special use of one's own mailbox is among them */
+    enum mailbox_role use;
 };
 
 static enum err sort_changes(struct imap *x, const struct imap_pairs *pairs, struct changes *out)
@@ -220,6 +248,47 @@ static enum err sort_changes(struct imap *x, const struct imap_pairs *pairs, str
     return ERR_OK;
 }
 
+/* The uses that a value lists (RFC 6154 4). ERR_EXISTS: not one, or none that can be given. */
+static enum err parse_uses(str value, enum mailbox_role *out)
+{
+    str one;
+    *out = ROLE_NONE;
+    for (bool more = true; more;) {
+        more = str_cut(value, ' ', &one, &value);
+        enum mailbox_role role = mailbox_role_parse(one);
+        if (str_empty(one))
+            continue;
+        if (role == ROLE_NONE || role == ROLE_ALL || (*out != ROLE_NONE && role != *out))
+            return ERR_EXISTS;
+        *out = role;
+    }
+    return ERR_OK;
+}
+
+/* Takes the special use out of the changes. ERR_EXISTS: that one cannot be given. */
+static enum err take_use(const struct target *on, struct changes *c)
+{
+    struct metadata_change *list = c->list[METADATA_PRIVATE];
+    size_t kept = 0;
+    for (size_t i = 0; i < c->n[METADATA_PRIVATE]; i++) {
+        if (!is_special_use(on, list[i].name)) {
+            list[kept++] = list[i];
+            continue;
+        }
+        c->has_use = true;
+        TRY(parse_uses(list[i].remove ? STR_NONE : list[i].value, &c->use));
+    }
+    c->n[METADATA_PRIVATE] = kept;
+    if (!c->has_use)
+        return ERR_OK;
+    const struct mailbox *m = mailbox_get(on->account, on->mailbox);
+    const struct mailbox *other = c->use ? mailbox_by_role(on->account, c->use) : NULL;
+    if (!m || (other && other != m) || (m->role == ROLE_INBOX && c->use))
+        return ERR_EXISTS;
+    c->has_use = m->role != ROLE_INBOX; /* which has none to lose */
+    return ERR_OK;
+}
+
 /* RFC 5464 3.3: l and w for shared ones, what reading needs for private ones. The server's shared
  * entries are for its administrators alone. */
 static enum err may_set(const struct target *on, const struct changes *changes)
@@ -231,16 +300,17 @@ static enum err may_set(const struct target *on, const struct changes *changes)
     return ERR_OK;
 }
 
-static enum err set_all(struct imap *x, const struct target *on, const struct changes *changes)
+static enum err set_all(struct imap *x, const struct target *on, struct changes *changes)
 {
     TRY(may_set(on, changes));
+    TRY(take_use(on, changes));
     for (int scope = 0; scope < 2; scope++) {
         if (!changes->n[scope])
             continue;
         struct metadata_place p = place_of(x, on->account, on->mailbox, (enum metadata_scope)scope);
         TRY(metadata_set(&p, changes->list[scope], changes->n[scope]));
     }
-    return ERR_OK;
+    return changes->has_use ? mailbox_set_role(on->account, on->mailbox, changes->use) : ERR_OK;
 }
 
 void imap_cmd_setmetadata(struct imap *x, struct imap_cursor *c)
@@ -264,6 +334,8 @@ void imap_cmd_setmetadata(struct imap *x, struct imap_cursor *c)
     account_close(on.account);
     if (e == ERR_OK)
         imap_done(x, STR_NONE, "SETMETADATA completed");
+    else if (e == ERR_EXISTS)
+        imap_no_code(x, "USEATTR", "That special use cannot be given");
     else if (e == ERR_TOO_LARGE)
         imap_no_code(x, arena_fmt(&x->scratch, "METADATA MAXSIZE %d", METADATA_VALUE_MAX).data,
                      "A value is too long");

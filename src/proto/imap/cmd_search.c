@@ -57,7 +57,7 @@ void imap_cmd_search(struct imap *x, struct imap_cursor *c)
         return;
     }
     if (args.uses_modseq)
-        x->enabled |= IMAP_ENABLED_CONDSTORE;
+        imap_condstore_on(x);
     enum err e = search_selected(x, &args, c, start);
     if (e == ERR_OK) {
         imap_done(x, STR_NONE, "SEARCH completed");

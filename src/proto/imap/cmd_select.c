@@ -264,6 +264,19 @@ static uint32_t first_unseen(struct imap *x)
     return 0;
 }
 
+static void tell_modseq(struct imap *x)
+{
+    buf_addf(imap_out(x), "* OK [HIGHESTMODSEQ %llu] Highest\r\n",
+             (unsigned long long)MAX(mailbox_session_modseq(&x->selected->view), 1ull));
+}
+
+void imap_condstore_on(struct imap *x)
+{
+    if (!imap_has(x, IMAP_ENABLED_CONDSTORE) && x->selected)
+        tell_modseq(x);
+    x->enabled |= IMAP_ENABLED_CONDSTORE;
+}
+
 static void tell_state(struct imap *x, const struct mailbox *m)
 {
     struct buf *out = imap_out(x);
@@ -277,8 +290,7 @@ static void tell_state(struct imap *x, const struct mailbox *m)
     tell_keywords(x, m);
     buf_addf(out, "* OK [UIDVALIDITY %u] UIDs are valid\r\n", m->uidvalidity);
     buf_addf(out, "* OK [UIDNEXT %llu] Next UID\r\n", (unsigned long long)m->state.uidnext);
-    buf_addf(out, "* OK [HIGHESTMODSEQ %llu] Highest\r\n",
-             (unsigned long long)MAX(mailbox_session_modseq(&x->selected->view), 1ull));
+    tell_modseq(x);
     buf_add(out, STR("* OK [MAILBOXID "));
     imap_render_id('F', (uint64_t)m->uidvalidity << 32 | m->id, out);
     buf_add(out, STR("] Id\r\n"));

@@ -38,12 +38,16 @@ void imap_cmd_enable(struct imap *x, struct imap_cursor *c)
         return;
     }
     buf_add(imap_out(x), STR("* ENABLED"));
+    uint32_t bits = 0;
     for (size_t i = 0; i < ARRAY_LEN(enablings); i++)
         if (wanted[i] && !imap_has(x, enablings[i].self)) {
             buf_addf(imap_out(x), " %.*s", STR_ARG(enablings[i].name));
-            x->enabled |= enablings[i].bits;
+            bits |= enablings[i].bits;
         }
     buf_add(imap_out(x), STR("\r\n"));
+    if (bits & IMAP_ENABLED_CONDSTORE)
+        imap_condstore_on(x);
+    x->enabled |= bits;
     imap_done(x, STR_NONE, "ENABLE completed");
 }
 

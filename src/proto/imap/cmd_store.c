@@ -216,7 +216,7 @@ void imap_cmd_store(struct imap *x, struct imap_cursor *c)
     if (!allowed_flags(x, &args, &kept) || !imap_named_uids(x, &args.seq, &uids))
         return;
     if (args.has_unchangedsince)
-        x->enabled |= IMAP_ENABLED_CONDSTORE;
+        imap_condstore_on(x);
     enum err e = imap_limit(x, &uids, &lowest);
     if (e == ERR_OK)
         e = change_of(x, &args, kept, &change);

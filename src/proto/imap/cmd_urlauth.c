@@ -171,8 +171,12 @@ static void tell_url(struct imap *x, str url)
         buf_add(imap_out(x), STR(" NIL\r\n"));
     } else {
         buf_addf(imap_out(x), " {%zu}\r\n", content.len);
-        for (size_t at = 0; at < content.len; at += WRITE_PIECE)
-            stream_write(x->stream, str_sub(content, at, WRITE_PIECE));
+        for (size_t at = 0; at < content.len; at += WRITE_PIECE) {
+            size_t before = imap_out(x)->len;
+            buf_add(imap_out(x), str_sub(content, at, WRITE_PIECE));
+            imap_hide_nul(imap_out(x), before);
+            imap_flush_check(x);
+        }
         stream_write(x->stream, STR("\r\n"));
     }
     imap_flush_check(x);

@@ -51,7 +51,10 @@ struct fetch_range {
     uint64_t offset, size;
 };
 struct fetch_range fetch_section_range(const struct fetch_text *t, const struct imap_section *s);
-/* HEADER.FIELDS(.NOT): the chosen fields, into out. */
+/* HEADER.FIELDS(.NOT): the chosen fields, into out, which holds FETCH_FIELDS_MAX; of a header that
+ * is longer than FETCH_HEADER_MAX its beginning counts. */
+#define FETCH_HEADER_MAX (HEADER_SIZE_MAX + MESSAGE_PREFIX_MAX + 65536)
+#define FETCH_FIELDS_MAX (FETCH_HEADER_MAX + 4) /* and two line ends */
 enum err fetch_header_fields(const struct fetch_text *t, const struct imap_section *s,
                              struct buf *out) WAITS MUST;
 

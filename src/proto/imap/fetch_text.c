@@ -85,7 +85,7 @@ enum err fetch_header_fields(const struct fetch_text *t, const struct imap_secti
                              struct buf *out)
 {
     struct fetch_range r = fetch_section_range(t, s);
-    BUF_AUTO struct buf block = BUF_INIT(HEADER_SIZE_MAX + MESSAGE_PREFIX_MAX + 65536);
+    BUF_AUTO struct buf block = BUF_INIT(FETCH_HEADER_MAX);
     if (!r.exists)
         return ERR_NOT_FOUND;
     TRY(message_read(t->account, t->cold, r.offset, MIN(r.size, block.max), &block));
@@ -100,7 +100,10 @@ enum err fetch_header_fields(const struct fetch_text *t, const struct imap_secti
 
 static bool add_piece(void *arg, str piece)
 {
-    buf_add(arg, piece);
+    struct buf *out = arg;
+    size_t before = out->len;
+    buf_add(out, piece);
+    imap_hide_nul(out, before);
     return true;
 }
 
@@ -167,19 +170,18 @@ static void section_name(const char *name, const struct imap_section *s, struct 
 static void section_fields(struct fetch *f, const struct fetch_text *t,
                            const struct imap_section *s, struct buf *out)
 {
-    BUF_AUTO struct buf fields = BUF_INIT(HEADER_SIZE_MAX + 65536);
+    BUF_AUTO struct buf fields = BUF_INIT(FETCH_FIELDS_MAX);
     enum err e = fetch_header_fields(t, s, &fields);
-    if (e == ERR_NOT_FOUND) {
-        buf_add(out, STR("NIL"));
-        return;
-    }
     if (e != ERR_OK) {
-        stream_fail(f->x->stream, e);
+        buf_add(out, STR("NIL"));
+        if (e != ERR_NOT_FOUND && f->err == ERR_OK)
+            f->err = e;
         return;
     }
     uint64_t offset = 0, size = fields.len;
     cut(s, &offset, &size);
     literal_open(out, size);
+    imap_hide_nul(&fields, 0);
     buf_add(out, str_sub(buf_str(&fields), offset, size));
 }
 

@@ -241,7 +241,7 @@ static void serve(struct gate *x)
         } else if (e == ERR_LINE_TOO_LONG || e == ERR_LIMIT) {
             struct imap_cursor c = imap_cursor_of(buf_str(&x->command), &x->scratch, false);
             x->tag = imap_tag(&c);
-            if (!imap_ok(&c)) /* of a line that is too long nothing is known */
+            if (!imap_ok(&c))
                 x->tag = STR("*");
             say_bad(x, "Command too large");
         } else {

@@ -88,6 +88,13 @@ void imap_fetch_flags(struct imap *x, uint32_t seq, const struct message_row *ro
     imap_fetch_close(out);
 }
 
+void imap_hide_nul(struct buf *out, size_t from)
+{
+    char *p = out->data + from, *end = out->data + out->len;
+    while (p < end && (p = memchr(p, '\0', (size_t)(end - p))))
+        *p++ = (char)0x80;
+}
+
 void imap_render_id(char kind, uint64_t id, struct buf *out)
 {
     buf_addf(out, "(%c%016llx)", kind, (unsigned long long)id);

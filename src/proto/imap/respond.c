@@ -21,6 +21,8 @@ void imap_flush_check(struct imap *x) { stream_out_check(x->stream); }
 void imap_done(struct imap *x, str code, const char *text)
 {
     imap_tell_news(x, x->tells_expunges);
+    if (str_empty(code) && !x->tells_expunges && x->selected && x->selected->view.owed_count)
+        code = STR("EXPUNGEISSUED"); /* RFC 5530: it may not be told now */
     if (x->account) /* signed in: bad commands count in a row, failed sign-ins all together */
         x->errors = 0;
     tagged(x, "OK", code, str_c(text));

@@ -3,7 +3,7 @@
 
 #include "base/num.h"
 
-#define FLUSH_EVERY 4096 /* numbers between two looks at the output buffer */
+#define FLUSH_EVERY 4096 /* numbers between two looks at the output, or at who wants to run */
 #define NUMBERS_MAX ((size_t)1 << 32)
 
 static const uint32_t *numbers_of(const struct search_reply *r)
@@ -33,9 +33,12 @@ bool search_reply_number(struct search_reply *r)
     buf_reset(&r->numbers);
     if (r->uid)
         buf_add(&r->numbers, buf_str(&r->uids));
-    for (size_t i = 0; !r->uid && i < count_of(r); i++)
+    for (size_t i = 0; !r->uid && i < count_of(r); i++) {
         add_u32(&r->numbers,
                 mailbox_session_seq(&r->x->selected->view, ((const uint32_t *)r->uids.data)[i]));
+        if (i % FLUSH_EVERY == FLUSH_EVERY - 1 && fiber_current())
+            fiber_yield(); /* the session's numbers stay as they are until it is told others */
+    }
     return buf_ok(&r->numbers);
 }
 
@@ -140,14 +143,17 @@ static void tell_partial(struct search_reply *r)
     buf_add_char(out, ')');
 }
 
-/* RFC 6203 4: one number for each message of the answer. */
+/* RFC 6203 4: one number for each message of the answer; of a page, for each on it. */
 static void tell_relevancy(struct search_reply *r)
 {
     struct buf *out = imap_out(r->x);
     const struct buf *scores = &r->found->scores;
+    size_t from = 0, to = scores->len;
+    if (r->args->results & SEARCH_RETURN_PARTIAL)
+        search_reply_partial(r, &from, &to);
     buf_add(out, STR(" RELEVANCY ("));
-    for (size_t i = 0; i < scores->len; i++) {
-        if (i > 0)
+    for (size_t i = from; i < MIN(to, scores->len); i++) {
+        if (i > from)
             buf_add_char(out, ' ');
         buf_add_u64(out, (uint8_t)scores->data[i]);
         if (i % FLUSH_EVERY == FLUSH_EVERY - 1)

@@ -21,10 +21,10 @@ struct search_reply {
     uint32_t uidvalidity;
 };
 /* Takes the UIDs of `found` in their order; SORT fills uids itself. */
-enum err search_reply_open(struct search_reply *r) MUST;
+enum err search_reply_open(struct search_reply *r) WAITS MUST;
 void search_reply_close(struct search_reply *r);
 /* Makes numbers of uids; false: no memory. */
-bool search_reply_number(struct search_reply *r);
+bool search_reply_number(struct search_reply *r) WAITS;
 
 /* "* SEARCH …", "* SORT …" or "* ESEARCH …". */
 void search_reply_tell(struct search_reply *r) WAITS;

@@ -102,7 +102,7 @@ void imap_drop_unread(struct imap *x)
     while (!str_empty(x->unread) && imap_literal_at_end(x->unread, &literal) && literal.nonsync) {
         str line;
         if (literal.size > IMAP_DROP_MAX)
-            stream_fail(x->stream, ERR_TOO_LARGE);
+            imap_refuse_literal(x->stream);
         if (imap_read_bytes(x->stream, literal.size, NULL) != ERR_OK ||
             stream_line(x->stream, IMAP_LINE_MAX, &line, NULL) != ERR_OK)
             return;
@@ -186,9 +186,9 @@ static enum err serve_next(struct imap *x)
     if (x->idling) {
         str line;
         enum err e = stream_line(x->stream, IMAP_LINE_MAX, &line, NULL);
-        if (e == ERR_OK)
+        if (e == ERR_OK || e == ERR_LINE_TOO_LONG)
             imap_idle_line(x, line);
-        return e;
+        return e == ERR_LINE_TOO_LONG ? ERR_OK : e;
     }
     bool streams;
     enum err e = imap_read_command(x->stream, &x->command, true, &streams);

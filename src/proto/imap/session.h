@@ -174,6 +174,8 @@ void imap_render_status(struct imap *x, str name, const struct mailbox *m, uint3
 
 /* ---- the selected mailbox (cmd_select.c) ---- */
 void imap_unselect(struct imap *x); /* no-op when none is selected */
+/* A command that turns CONDSTORE on; the first one tells HIGHESTMODSEQ (RFC 7162 3.1). */
+void imap_condstore_on(struct imap *x);
 /* True while a right of the selected mailbox is held; otherwise answers NO. */
 bool imap_may(struct imap *x, uint32_t rights) WAITS;
 /* The UIDs that a sequence-set names, by x->uid; "$" too. On false the command was answered. */
@@ -214,6 +216,9 @@ void imap_fetch_close(struct buf *out);
 /* An untagged FETCH with FLAGS, and UID and MODSEQ where the session wants them. */
 void imap_fetch_flags(struct imap *x, uint32_t seq, const struct message_row *row,
                       const struct keyword_table *keywords, bool with_uid, bool with_modseq);
+/* A literal holds no NUL (RFC 9051 4.3), of which clients' strings would end: it becomes 0x80. Only
+ * a literal8, which BINARY answers with, tells it. */
+void imap_hide_nul(struct buf *out, size_t from);
 /* EMAILID, THREADID, MAILBOXID (RFC 8474): "M" and sixteen hex digits, and so on. */
 void imap_render_id(char kind, uint64_t id, struct buf *out);
 

@@ -217,8 +217,8 @@ static void too_large(void **state)
     memset(input, 'y', sizeof input);
     memcpy(input, "a SELECT ", 9);
     memcpy(input + sizeof input - 10, "\r\nb NOOP\r\n", 10);
-    house_says(str_of(input, sizeof input), "0+b+");
-    HEARD("BAD [TOOBIG]");
+    house_says(str_of(input, sizeof input), "0+a!b+");
+    HEARD("a BAD [TOOBIG]");
     SAYS("a SELECT {9000000}\r\nb NOOP\r\n", "0+a!b+");
     world_close(&t.world);
 }

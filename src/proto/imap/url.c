@@ -47,7 +47,7 @@ static enum err add_range(const struct fetch_text *t, const struct imap_section 
 static enum err add_fields(const struct fetch_text *t, const struct imap_section *section,
                            const struct imap_url *url, struct spool *out)
 {
-    BUF_AUTO struct buf fields = BUF_INIT(HEADER_SIZE_MAX);
+    BUF_AUTO struct buf fields = BUF_INIT(FETCH_FIELDS_MAX);
     uint64_t offset = 0;
     TRY(fetch_header_fields(t, section, &fields));
     uint64_t size = partial_of(url, fields.len, &offset);

@@ -272,6 +272,19 @@ static void say_tls(struct attempt *a, struct hop *h, struct smtp_client *c)
                          : arena_fmt(a->arena, "%s not verified", info.version);
 }
 
+/* RFC 8689 4.2.1: a host that cannot be trusted with such a message stays one. Whether the message
+ * goes back is known when no other host is left. False: it is no fault of that kind. */
+static bool fault_requiretls(struct attempt *a, const struct stream *s, enum err e, str who)
+{
+    bool certificate = e == ERR_TLS && stream_tls_fault(s) != TLS_FAULT_OTHER;
+    if (!a->job->envelope->requiretls || (e != ERR_UNSUPPORTED && !certificate))
+        return false;
+    fault(a, RELAY_PERMANENT, "5.7.10",
+          arena_fmt(a->arena, "REQUIRETLS: %.*s %s", STR_ARG(who),
+                    certificate ? "has no valid certificate" : "does not offer STARTTLS"));
+    return true;
+}
+
 /* Greeting to AUTH. ERR_TLS: the handshake failed. */
 static enum err greet(struct attempt *a, struct hop *h, struct smtp_client *c, str who) WAITS
 {
@@ -293,14 +306,10 @@ static enum err greet(struct attempt *a, struct hop *h, struct smtp_client *c, s
         note(a, &h->plan->note, e == ERR_OK ? STR_NONE : notes_failure(smtp_client_stream(c), e),
              h->host, stream_peer(smtp_client_stream(c)),
              e == ERR_OK ? STR_NONE : str_c(err_text(e)));
-        if (e == ERR_UNSUPPORTED && a->job->envelope->requiretls) { /* RFC 8689 4.2.1, 5 */
-            fault(a, RELAY_PERMANENT, "5.7.10",
-                  arena_fmt(a->arena, "REQUIRETLS: %.*s does not offer STARTTLS", STR_ARG(who)));
-            return ERR_DENIED;
-        }
         if (e != ERR_OK) {
-            fault_said(a, c, e, "4.7.5",
-                       e == ERR_UNSUPPORTED ? "STARTTLS is not offered; TLS" : "TLS", who);
+            if (!fault_requiretls(a, smtp_client_stream(c), e, who))
+                fault_said(a, c, e, "4.7.5",
+                           e == ERR_UNSUPPORTED ? "STARTTLS is not offered; TLS" : "TLS", who);
             return e == ERR_UNSUPPORTED ? ERR_DENIED : e;
         }
     }
@@ -335,8 +344,9 @@ static enum err open_client(struct attempt *a, struct hop *h, struct smtp_client
         DEADLINE_SCOPE(a->config.timeouts.greeting);
         e = start_tls(a, h, NULL, s);
         if (e != ERR_OK) {
-            fault(a, RELAY_TEMPORARY, "4.7.5",
-                  arena_fmt(a->arena, "TLS with %.*s: %s", STR_ARG(who), err_text(e)));
+            if (!fault_requiretls(a, s, e, who))
+                fault(a, RELAY_TEMPORARY, "4.7.5",
+                      arena_fmt(a->arena, "TLS with %.*s: %s", STR_ARG(who), err_text(e)));
             stream_close(s);
             return e;
         }
@@ -367,12 +377,15 @@ static bool send_over(struct attempt *a, struct hop *h, struct smtp_client *c, b
 {
     const struct address *peer = stream_peer(smtp_client_stream(c));
     str who = host_text(a, h->host, peer);
+    struct smtp_lack lack;
     size_t before = 0, after = 0;
     for (size_t i = 0; i < a->job->nrecipients; i++)
         before += a->decided[i];
     a->report->tls = h->tls;
     enum err e =
-        smtp_client_send(c, a->job, &a->content, a->arena, a->report->verdicts, a->decided);
+        smtp_client_send(c, a->job, &a->content, a->arena, a->report->verdicts, a->decided, &lack);
+    if (lack.enhanced)
+        fault_at(a, RELAY_PERMANENT, 0, str_c(lack.enhanced), lack.text, STR_NONE);
     for (size_t i = 0; i < a->job->nrecipients; i++)
         after += a->decided[i];
     a->report->connected |= smtp_client_said(c).code != 0;
@@ -408,7 +421,7 @@ static void use_host(struct attempt *a, struct hop *h) WAITS
     }
     enum err e = open_client(a, h, &c);
     struct plan without = {.level = LEVEL_MAY, .note = notes_of_none()};
-    if ((e == ERR_TLS || e == ERR_DENIED) && h->plan->testing) {
+    if ((e == ERR_TLS || e == ERR_DENIED) && h->plan->testing && !a->job->envelope->requiretls) {
         h->plan = &without;
         h->key = key_of(a, h);
         e = open_client(a, h, &c);
@@ -491,7 +504,9 @@ static void try_mx(struct attempt *a) WAITS
     if (a->sts_fetched != ERR_OK)
         note(a, &(struct report_tls_note){.policy_type = STR("sts")},
              notes_sts_failure(a->sts_fetched), STR_NONE, NULL, str_c(err_text(a->sts_fetched)));
-    for (size_t i = 0; i < route.count && i < a->config.hosts_max && !all_decided(a); i++) {
+    /* RFC 8689 4.2.1: each of them */
+    size_t max = a->job->envelope->requiretls ? route.count : a->config.hosts_max;
+    for (size_t i = 0; i < route.count && i < max && !all_decided(a); i++) {
         if (fiber_canceled())
             break;
         try_host(a, route.hosts[i].name, port);

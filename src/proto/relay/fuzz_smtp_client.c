@@ -19,9 +19,10 @@ static void send_all(struct smtp_client *c, const struct relay_job *job)
     struct smtp_content facts = {.fd = content_fd, .size = sizeof(content) - 1};
     struct relay_verdict verdicts[3] = {0};
     bool decided[3] = {false};
-    enum err e = smtp_client_send(c, job, &facts, &arena, verdicts, decided);
+    struct smtp_lack lack;
+    enum err e = smtp_client_send(c, job, &facts, &arena, verdicts, decided, &lack);
     for (size_t i = 0; i < job->nrecipients; i++)
-        assert(e != ERR_OK || decided[i]);
+        assert(e != ERR_OK || decided[i] != (lack.enhanced != NULL));
 }
 
 static void session(struct stream *s, bool lmtp)

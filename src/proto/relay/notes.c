@@ -53,6 +53,7 @@ str notes_failure(const struct stream *s, enum err e)
         return STR("certificate-expired");
     case TLS_FAULT_TRUST:
         return STR("certificate-not-trusted");
+    case TLS_FAULT_DANE:
     case TLS_FAULT_OTHER:
         break;
     }

@@ -214,7 +214,7 @@ static enum err take_answer(const struct ub_result *r, str name, enum dns_type t
     else if (!arena_dup(arena, name, &out->canonical))
         return ERR_LIMIT;
     if (out->status == DNS_BOGUS)
-        LOG_WARN("dns", "bogus name=%.*s type=%d why=\"%s\"", STR_ARG(name), type,
+        LOG_WARN("dns", "bogus name=%.*s type=%d why=%s", STR_ARG(name), type,
                  r->why_bogus ? r->why_bogus : "");
     return out->status == DNS_FOUND ? take_records(r, type, arena, out) : ERR_OK;
 }

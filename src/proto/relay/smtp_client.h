@@ -54,13 +54,21 @@ struct smtp_content {
     bool binary;      /* NUL, bare CR or LF, or lines over 998 bytes: needs BINARYMIME */
     bool header_8bit; /* needs SMTPUTF8 */
 };
+/* What the message needs and this hop does not take (an extension, its size, a conversion that
+ * cannot be made): then nothing was sent, and another hop may take it. */
+struct smtp_lack {
+    const char *enhanced; /* NULL: nothing is lacking */
+    str text;             /* in the arena */
+};
 /* One transaction. Fills verdicts[i] where it is decided: outcome, code, enhanced, text (in the
- * arena), and sets decided[i]; what stays undecided (the connection broke, 421, or the remote wants
- * no mail now) may be tried elsewhere. When the content was sent and no answer came, the verdict is
- * temporary. ERR_OK: the connection is good for one more; an error: it is of no more use. */
+ * arena), and sets decided[i]; what stays undecided (the hop lacks something, the connection broke,
+ * 421, or the remote wants no mail now) may be tried elsewhere. When the content was sent and no
+ * answer came, the verdict is temporary. ERR_OK: the connection is good for one more; an error: it
+ * is of no more use. */
 enum err smtp_client_send(struct smtp_client *c, const struct relay_job *job,
                           const struct smtp_content *content, struct arena *arena,
-                          struct relay_verdict *verdicts, bool *decided) WAITS MUST;
+                          struct relay_verdict *verdicts, bool *decided,
+                          struct smtp_lack *lack) WAITS MUST;
 
 struct smtp_said {
     uint16_t code; /* 0: nothing was said */

@@ -144,6 +144,11 @@ static str wire_address(const struct transaction *t, str address)
     return t->utf8 || ascii_address(t, address, &form) ? form : address;
 }
 
+static bool must_be_in_time(const struct envelope *e)
+{
+    return e->deliver_by != 0 && !e->deliver_by_notify;
+}
+
 /* What the message needs and the next hop does not offer; NULL: nothing. */
 static const char *lacking(const struct transaction *t, const char **enhanced)
 {
@@ -156,9 +161,8 @@ static const char *lacking(const struct transaction *t, const char **enhanced)
     if (e->requiretls && !(o->ext & SMTP_EXT_REQUIRETLS)) /* RFC 8689 4.2.1 */
         return "REQUIRETLS support required";
     *enhanced = "5.3.3";
-    bool by = e->deliver_by != 0 && !e->deliver_by_notify;
-    int64_t left = e->deliver_by - clock_wall_s();
-    if (by && (!(o->ext & SMTP_EXT_DELIVERBY) || left <= 0 || left < (int64_t)o->by_min_s))
+    if (must_be_in_time(e) &&
+        (!(o->ext & SMTP_EXT_DELIVERBY) || e->deliver_by - clock_wall_s() < (int64_t)o->by_min_s))
         return "The next hop cannot promise delivery in time (DELIVERBY)"; /* RFC 2852 4.1.4.2 */
     return NULL;
 }
@@ -465,9 +469,28 @@ static enum err send_group(struct transaction *t) WAITS
     return send_content(t);
 }
 
+/* Members are chosen where there is something to send. */
+static enum err begin(struct transaction *t, struct smtp_lack *lack) WAITS
+{
+    const struct envelope *e = t->job->envelope;
+    const char *enhanced = NULL;
+    *lack = (struct smtp_lack){0};
+    if (must_be_in_time(e) && e->deliver_by <= clock_wall_s()) /* RFC 2852 4.1.4.2; anywhere */
+        return decide_all(t, RELAY_PERMANENT, "5.4.7", STR("The time of DELIVERBY is over"));
+    t->utf8 = needs_utf8(t);
+    str why = str_c(lacking(t, &enhanced));
+    enum err err = str_empty(why) ? fit(t, &enhanced, &why) : ERR_UNSUPPORTED;
+    if (err == ERR_OK)
+        choose_members(t);
+    if (err != ERR_UNSUPPORTED)
+        return err;
+    *lack = (struct smtp_lack){.enhanced = enhanced, .text = why};
+    return ERR_OK;
+}
+
 enum err smtp_client_send(struct smtp_client *c, const struct relay_job *job,
                           const struct smtp_content *content, struct arena *arena,
-                          struct relay_verdict *verdicts, bool *decided)
+                          struct relay_verdict *verdicts, bool *decided, struct smtp_lack *lack)
 {
     struct transaction t = {.c = c,
                             .job = job,
@@ -476,14 +499,7 @@ enum err smtp_client_send(struct smtp_client *c, const struct relay_job *job,
                             .verdicts = verdicts,
                             .decided = decided,
                             .chunk = BUF_INIT(CHUNK)};
-    const char *enhanced;
-    t.utf8 = needs_utf8(&t);
-    str why = str_c(lacking(&t, &enhanced));
-    enum err e = str_empty(why) ? fit(&t, &enhanced, &why) : ERR_UNSUPPORTED;
-    if (e == ERR_UNSUPPORTED)
-        e = decide_all(&t, RELAY_PERMANENT, enhanced, why);
-    else
-        choose_members(&t);
+    enum err e = begin(&t, lack);
     while (e == ERR_OK && t.nmembers > 0) {
         e = send_group(&t);
         if (e == ERR_OK && c->dead)

@@ -150,7 +150,7 @@ struct mta_sts_policy sts_find(struct sts *s, const struct fetch_options *o, str
         uint64_t age_s = MIN(policy.max_age_s, (uint64_t)STS_AGE_MAX_S);
         fresh = entry_new(id, fetched.body, deadline_in_ms(age_s * 1000), STR_NONE);
     } else {
-        LOG_INFO("sts", "no policy domain=%.*s: %s", STR_ARG(domain), err_text(result));
+        LOG_INFO("sts", "no policy domain=%.*s cause=%s", STR_ARG(domain), err_name(result));
         e = map_get(&s->domains, domain); /* it may be another by now */
         fresh =
             e ? entry_new(e->id, e->body, e->until_ms, id) : entry_new(STR_NONE, STR_NONE, 0, id);

@@ -205,13 +205,7 @@ static void test_every_fault_has_its_verdict_and_its_deadline(void **state)
 /* The next host gets what the first could not take. */
 static void test_a_dead_host_is_passed_over(void **state)
 {
-    has("example.net", DNS_MX, false,
-        (struct dns_record){.preference = 10, .name = STR("bad.example.net")});
-    world.records[world.nrecords++] =
-        (struct dns_record){.preference = 20, .name = STR("mx.example.net")};
-    world.answers[0].count = 2;
-    has("bad.example.net", DNS_A, false, (struct dns_record){.bytes = STR("\x7f\0\0\1")});
-    has("mx.example.net", DNS_A, false, (struct dns_record){.bytes = STR("\x7f\0\0\1")});
+    two_hosts("bad.example.net", false);
     SCRIPT(0, ">220 hi", "<EHLO", ">250 x", "<MAIL", "!close");
     SCRIPT(1, TO_DATA, "<.", ">250 ok");
     run();
@@ -219,14 +213,19 @@ static void test_a_dead_host_is_passed_over(void **state)
     assert_int_equal(world.connections, 2);
 }
 
+static void test_an_attempt_has_its_number_of_hosts(void **state)
+{
+    two_hosts("bad.example.net", false);
+    world.hosts_max = 1;
+    SCRIPT(0, ">220 hi", "<EHLO", ">250 x", "<MAIL", "!close");
+    run();
+    expect(0, RELAY_TEMPORARY, 0, "4.4.2");
+    assert_int_equal(world.connections, 1);
+}
+
 static void test_a_doubtful_delivery_is_not_tried_at_the_next_host(void **state)
 {
-    has("example.net", DNS_MX, false,
-        (struct dns_record){.preference = 10, .name = STR("mx.example.net")});
-    world.records[world.nrecords++] =
-        (struct dns_record){.preference = 20, .name = STR("mx.example.net")};
-    world.answers[0].count = 2;
-    has("mx.example.net", DNS_A, false, (struct dns_record){.bytes = STR("\x7f\0\0\1")});
+    two_hosts("mx.example.net", false);
     SCRIPT(0, TO_DATA, "<.", "!close");
     SCRIPT(1, TO_DATA, "<.", ">250 twice");
     run();
@@ -283,9 +282,8 @@ static void key_digest(uint8_t out[32])
     BIO_free(b);
 }
 
-static void dane_dns(bool right, uint8_t digest[32])
+static void dane_record(bool right, uint8_t digest[32])
 {
-    usual_dns(true);
     key_digest(digest);
     digest[0] ^= right ? 0 : 1;
     static char name[64];
@@ -293,6 +291,12 @@ static void dane_dns(bool right, uint8_t digest[32])
     r = (struct dns_record){.usage = 3, .selector = 1, .matching = 1, .bytes = str_of(digest, 32)};
     snprintf(name, sizeof(name), "tlsa");
     has(name, DNS_TLSA, true, r);
+}
+
+static void dane_dns(bool right, uint8_t digest[32])
+{
+    usual_dns(true);
+    dane_record(right, digest);
 }
 
 /* What goes into a TLS report of this attempt. */
@@ -446,6 +450,72 @@ static void test_requiretls(void **state)
     assert_int_equal(world.connections, 0);
 }
 
+/* RFC 8689 4.2.1: each host is tried, and the message goes back only when none is left. */
+static void test_requiretls_looks_for_a_host_that_can(void **state)
+{
+    uint8_t digest[32];
+    const struct {
+        const char *first[12];
+    } lacks[] = {
+        {{HELLO, ">250 no STARTTLS", "<QUIT"}},
+        {{OFFER, "<EHLO", ">250 no REQUIRETLS", "<QUIT"}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lacks); i++) {
+        reset(NULL);
+        world.hosts_max = 1; /* of usual mail */
+        two_hosts("mx.example.net", true);
+        dane_record(true, digest);
+        world.requiretls = true;
+        memcpy(world.scripts[0], lacks[i].first, sizeof(lacks[i].first));
+        SCRIPT(1, SECURED);
+        with_dane();
+        expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
+        assert_int_equal(world.connections, 2);
+    }
+    reset(NULL);
+    two_hosts("other.example.net", true);
+    world.requiretls = true;
+    SCRIPT(0, OFFER); /* its certificate is for another name */
+    SCRIPT(1, SECURED);
+    run();
+    expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
+    assert_int_equal(world.connections, 2);
+}
+
+static void test_requiretls_and_no_host_that_can(void **state)
+{
+    uint8_t digest[32];
+    two_hosts("mx.example.net", true);
+    dane_record(true, digest);
+    world.requiretls = true;
+    SCRIPT(0, HELLO, ">250 no STARTTLS", "<QUIT");
+    SCRIPT(1, OFFER, "<EHLO", ">250 no REQUIRETLS", "<QUIT");
+    with_dane();
+    expect(0, RELAY_PERMANENT, 0, "5.7.30");
+    assert_int_equal(world.connections, 2);
+    reset(NULL);
+    two_hosts("mx.example.net", true); /* the one that is away may be able to */
+    dane_record(true, digest);
+    world.requiretls = true;
+    SCRIPT(0, HELLO, ">250 no STARTTLS", "<QUIT");
+    SCRIPT(1, "!close");
+    with_dane();
+    expect(0, RELAY_TEMPORARY, 0, "4.4.2");
+    reset(NULL);
+    usual_dns(true);
+    dane_record(false, digest);
+    world.requiretls = true;
+    SCRIPT(0, OFFER);
+    with_dane();
+    expect(0, RELAY_PERMANENT, 0, "5.7.10");
+    reset(NULL);
+    usual_dns(true);
+    world.requiretls = true;
+    SCRIPT(0, HELLO, ">250-x", ">250 STARTTLS", "<STARTTLS", ">220 go", "!close");
+    run(); /* that may have been the network */
+    expect(0, RELAY_TEMPORARY, 0, "4.7.5");
+}
+
 /* ---- what the next hop lacks ---- */
 
 static void test_internationalized_mail_needs_smtputf8(void **state)
@@ -464,6 +534,53 @@ static void test_too_large_is_not_even_tried(void **state)
     SCRIPT(0, HELLO, ">250-x", ">250 SIZE 5", "<QUIT");
     run();
     expect(0, RELAY_PERMANENT, 0, "5.3.4");
+}
+
+/* What one host cannot take another may. */
+static void test_a_host_that_lacks_something_is_passed_over(void **state)
+{
+    two_hosts("bad.example.net", false);
+    world.smtputf8 = true;
+    world.recipients[0] = "\xc3\xa4@example.net";
+    SCRIPT(0, PLAIN, "<QUIT");
+    SCRIPT(1, HELLO, ">250-x", ">250-8BITMIME", ">250 SMTPUTF8",
+           "<MAIL FROM:<from@example.org> SMTPUTF8", ">250 ok", "<RCPT TO:<\xc3\xa4@", ">250 ok",
+           "<DATA", ">354 go", "<.", ">250 ok");
+    run();
+    expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
+    reset(NULL);
+    two_hosts("bad.example.net", false);
+    SCRIPT(0, HELLO, ">250-x", ">250 SIZE 5", "<QUIT");
+    SCRIPT(1, TO_DATA, "<.", ">250 ok");
+    run();
+    expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
+    reset(NULL);
+    two_hosts("bad.example.net", false);
+    world.deliver_by = clock_wall_s() + 1000;
+    SCRIPT(0, PLAIN, "<QUIT");
+    SCRIPT(1, HELLO, ">250-x", ">250 DELIVERBY 60", "<MAIL FROM:<from@example.org> BY=", ">250 ok",
+           "<RCPT", ">250 ok", "<DATA", ">354 go", "<.", ">250 ok");
+    run();
+    expect(0, RELAY_DELIVERED_NO_DSN, 250, "2.0.0");
+    reset(NULL);
+    two_hosts("bad.example.net", false);
+    world.deliver_by = clock_wall_s() + 1000;
+    SCRIPT(0, PLAIN, "<QUIT");
+    SCRIPT(1, PLAIN, "<QUIT");
+    run();
+    expect(0, RELAY_PERMANENT, 0, "5.3.3");
+    assert_int_equal(world.connections, 2);
+}
+
+/* RFC 2852 4.1.4.2: no other host makes it earlier. */
+static void test_a_delivery_whose_time_is_over_is_given_up(void **state)
+{
+    two_hosts("bad.example.net", false);
+    world.deliver_by = clock_wall_s() - 1;
+    SCRIPT(0, HELLO, ">250-x", ">250 DELIVERBY", "<QUIT");
+    run();
+    expect(0, RELAY_PERMANENT, 0, "5.4.7");
+    assert_int_equal(world.connections, 1);
 }
 
 /* ---- signing in ---- */
@@ -520,6 +637,7 @@ int main(void)
         T(test_lmtp_answers_for_each),
         T(test_every_fault_has_its_verdict_and_its_deadline),
         T(test_a_dead_host_is_passed_over),
+        T(test_an_attempt_has_its_number_of_hosts),
         T(test_a_doubtful_delivery_is_not_tried_at_the_next_host),
         T(test_domains_that_take_no_mail),
         T(test_the_domain_stands_in_for_its_mx),
@@ -533,8 +651,12 @@ int main(void)
         T(test_dane_forged),
         T(test_dane_unusable_records_still_encrypt),
         T(test_requiretls),
+        T(test_requiretls_looks_for_a_host_that_can),
+        T(test_requiretls_and_no_host_that_can),
         T(test_internationalized_mail_needs_smtputf8),
         T(test_too_large_is_not_even_tried),
+        T(test_a_host_that_lacks_something_is_passed_over),
+        T(test_a_delivery_whose_time_is_over_is_given_up),
         T(test_credentials_go_to_the_smart_host),
         T(test_private_hosts_are_refused_unless_allowed),
         T(test_private_mail_hosts_are_refused),

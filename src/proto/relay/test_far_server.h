@@ -51,10 +51,12 @@ static struct {
     const char *content;
     uint8_t body;
     bool requiretls, smtputf8;
+    int64_t deliver_by;
     const char *recipients[200];
     size_t nrecipients;
     struct relay_route route;
     uint64_t idle_ms;
+    uint32_t hosts_max;
     int attempts;
     const char *fetch; /* a path to fetch instead of an attempt */
     bool private_refused;
@@ -126,6 +128,17 @@ static inline void usual_dns(bool secure)
     has("mx.example.net", DNS_A, secure, (struct dns_record){.bytes = STR("\x7f\0\0\1")});
     is("mx.example.net", DNS_AAAA, DNS_NODATA);
     world.answers[world.nanswers - 1].secure = secure;
+}
+
+/* Two mail hosts, `first` before mx.example.net; the certificate is for the latter alone. */
+static inline void two_hosts(const char *first, bool secure)
+{
+    has("example.net", DNS_MX, secure, (struct dns_record){.preference = 10, .name = str_c(first)});
+    world.records[world.nrecords++] =
+        (struct dns_record){.preference = 20, .name = STR("mx.example.net")};
+    world.answers[world.nanswers - 1].count = 2;
+    has(first, DNS_A, secure, (struct dns_record){.bytes = STR("\x7f\0\0\1")});
+    has("mx.example.net", DNS_A, secure, (struct dns_record){.bytes = STR("\x7f\0\0\1")});
 }
 
 /* The port is known only once the server listens: the fake DNS is asked by this name then. */
@@ -241,7 +254,8 @@ static inline void attempt_once(struct relay *relay, int fd, size_t size) WAITS
                          .envid = STR("id+1"),
                          .body = world.body,
                          .requiretls = world.requiretls,
-                         .smtputf8 = world.smtputf8};
+                         .smtputf8 = world.smtputf8,
+                         .deliver_by = world.deliver_by};
     for (size_t i = 0; i < world.nrecipients; i++)
         recipients[i] = (struct relay_recipient){.address = str_c(world.recipients[i]),
                                                  .orcpt = STR("rfc822;a=b@example.net"),
@@ -290,6 +304,7 @@ static inline void run_fiber(void *arg) WAITS
         .dane = true,
         .connect_ms = 500,
         .idle_ms = world.idle_ms,
+        .hosts_max = world.hosts_max,
         .reply_ms = 300,
     };
     if (world.route.kind != RELAY_MX)

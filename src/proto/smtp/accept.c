@@ -5,15 +5,13 @@
  */
 #include "base/log.h"
 #include "base/num.h"
-#include "base/utf8.h"
 #include "format/convert.h"
-#include "format/date.h"
 #include "format/header.h"
 #include "format/mime_cold.h"
 #include "os/clock.h"
 #include "proto/smtp/session.h"
+#include "proto/smtp/trace.h"
 
-#define TRACE_MAX 65536       /* bytes of the fields that we add */
 #define FROM_ADDRESSES_MAX 10 /* in the From of a submission */
 
 /* What one walk over the header block found. */
@@ -64,62 +62,6 @@ static enum err from_check(struct smtp *x, const struct head *h)
     if (!x->who.account || h->froms == 0)
         return ERR_OK;
     return h->froms > 1 ? ERR_SENDER : authors_check(x, h->from);
-}
-
-/* RFC 3848. */
-static const char *with_protocol(const struct smtp *x)
-{
-    bool tls = stream_is_tls(x->stream), auth = x->who.account != 0;
-    bool utf8 = x->t.mail.seen & SMTP_MAIL_SMTPUTF8;
-    if (x->listener->kind == SMTP_LMTP)
-        return tls ? "LMTPS" : utf8 ? "UTF8LMTP" : "LMTP";
-    if (!x->extended)
-        return "SMTP";
-    if (utf8) /* RFC 6531 4.3 */
-        return tls ? (auth ? "UTF8SMTPSA" : "UTF8SMTPS") : (auth ? "UTF8SMTPA" : "UTF8SMTP");
-    return tls ? (auth ? "ESMTPSA" : "ESMTPS") : (auth ? "ESMTPA" : "ESMTP");
-}
-
-/* RFC 5321 4.4. A submission's address is not told to the world. */
-static void trace_received(struct smtp *x, int64_t now, struct buf *out)
-{
-    struct stream_tls_info tls = {0};
-    buf_addf(out, "Received: from %.*s", STR_ARG(x->helo));
-    if (!x->who.account) {
-        const struct address *peer = stream_peer(x->stream);
-        if (peer->family == 4 || peer->family == 6) {
-            buf_add_c(out, peer->family == 6 ? " ([IPv6:" : " ([");
-            address_render(peer, out);
-            buf_add_c(out, "])");
-        }
-    }
-    if (stream_is_tls(x->stream)) {
-        stream_tls_info(x->stream, &tls);
-        buf_addf(out, "\r\n\t(using %s with cipher %s)", tls.version, tls.cipher);
-    }
-    buf_addf(out, "\r\n\tby %.*s (Posthouse) with %s id %s", STR_ARG(x->config->hostname),
-             with_protocol(x), x->t.id);
-    /* 8-bit bytes here would make the header need SMTPUTF8 on every way (RFC 6531 3.2). */
-    if (x->t.nrecipients == 1 && utf8_is_ascii(x->t.recipients[0].address))
-        buf_addf(out, "\r\n\tfor <%.*s>", STR_ARG(x->t.recipients[0].address));
-    buf_add_c(out, ";\r\n\t");
-    date_render(out, now, 0);
-    buf_add_c(out, "\r\n");
-}
-
-/* RFC 6409 8: what a submission should have and lacks. */
-static void trace_missing(struct smtp *x, const struct head *h, int64_t now, struct buf *out)
-{
-    if (!x->who.account)
-        return;
-    if (!h->has_date) {
-        buf_add_c(out, "Date: ");
-        date_render(out, now, 0);
-        buf_add_c(out, "\r\n");
-    }
-    if (!h->has_message_id)
-        buf_addf(out, "Message-ID: <%s.%lld@%.*s>\r\n", x->t.id, (long long)now,
-                 STR_ARG(x->config->hostname));
 }
 
 static enum err structure(str content, struct buf *out)
@@ -264,7 +206,8 @@ static enum err examine(struct smtp *x, str *content, struct buf *trace) WAITS
     TRY(smtp_scan(x, content, trace));
     int64_t now = clock_wall_s();
     trace_received(x, now, trace);
-    trace_missing(x, &head, now, trace);
+    if (x->who.account)
+        trace_missing(x, now, head.has_date, head.has_message_id, trace);
     return buf_ok(trace) ? ERR_OK : ERR_LIMIT;
 }
 
@@ -273,7 +216,7 @@ static enum err hand_over(struct smtp *x, enum err *results) WAITS
     str content;
     struct envelope e;
     struct deliver_result r = {.recipients = results};
-    BUF_AUTO struct buf trace = BUF_INIT(TRACE_MAX), mime = BUF_INIT(MIME_COLD_MAX);
+    BUF_AUTO struct buf trace = BUF_INIT(SMTP_TRACE_MAX), mime = BUF_INIT(MIME_COLD_MAX);
     BUF_AUTO struct buf sender = BUF_INIT(1024);
     TRY(examine(x, &content, &trace));
     smtp_report(x, content);

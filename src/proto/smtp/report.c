@@ -85,13 +85,13 @@ static bool read_report(struct smtp *x, str content) WAITS
     if (e == ERR_NOT_FOUND)
         return false;
     if (e != ERR_OK) {
-        LOG_INFO("smtp", "report not read id=%s: %s", x->t.id, err_text(e));
+        LOG_INFO("smtp", "report not read id=%s cause=%s", x->t.id, err_name(e));
         return false;
     }
     if (x->house->report_take)
         e = x->house->report_take(x->house->ctx, buf_str(&read));
     if (e != ERR_OK)
-        LOG_WARN("smtp", "report not kept id=%s: %s", x->t.id, err_text(e));
+        LOG_WARN("smtp", "report not kept id=%s cause=%s", x->t.id, err_name(e));
     return true;
 }
 

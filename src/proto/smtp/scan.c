@@ -95,8 +95,7 @@ static void say(const struct smtp *x, const struct opinion *o, uint64_t began_ms
         LOG_WARN("smtp", "not scanned id=%s cause=%s took_ms=%llu doing=%s", x->t.id,
                  err_name(o->error), (unsigned long long)took, words[o->doing]);
     else
-        LOG_INFO("smtp",
-                 "scanned id=%s action=\"%s\" score=%.2f required=%.2f took_ms=%llu doing=%s",
+        LOG_INFO("smtp", "scanned id=%s action=%s score=%.2f required=%.2f took_ms=%llu doing=%s",
                  x->t.id, scan_action_name(o->answer.action), o->answer.score, o->answer.required,
                  (unsigned long long)took, words[o->doing]);
 }

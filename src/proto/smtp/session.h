@@ -93,7 +93,8 @@ typedef void smtp_command_fn(struct smtp *x, str args) WAITS;
 #include "proto/smtp/commands.def"
 #undef COMMAND
 
-/* accept.c: the complete message goes to the house, and the client hears what became of it. */
+/* accept.c: the complete message goes to the house, with our fields above it (trace.h), and the
+ * client hears what became of it. */
 void smtp_accept(struct smtp *x) WAITS;
 
 /* greylist.c: may this stranger's message come already? False has answered. */

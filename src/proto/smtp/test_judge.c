@@ -14,12 +14,7 @@
 
 #include "core/greylist.h"
 #include "core/test_dns.h"
-#include "os/fiber.h"
-#include "os/file.h"
-#include "os/loop.h"
-#include "proto/smtp/smtp.h"
-
-#define OK(call) assert_int_equal((call), ERR_OK)
+#include "proto/smtp/test_session.h"
 
 static struct {
     unsigned deliveries;
@@ -72,10 +67,9 @@ static enum err house_deliver(void *ctx, uint32_t home, const struct envelope *e
 }
 
 struct talk {
-    const char *zone, *peer, *says;
-    struct smtp_policy policy;
+    const char *zone, *says;
+    struct test_session session;
     bool slow;
-    char answer[65536];
     struct test_dns dns;
 };
 
@@ -86,87 +80,19 @@ static enum err never_answers(void *ctx, str name, enum dns_type type, struct ar
     return wait_until(deadline_in_ms(60000));
 }
 
-static void serve(struct talk *t, struct stream *s)
+static void run(struct talk *t)
 {
     struct house house = {.recipient_check = house_recipient,
                           .deliver = house_deliver,
                           .greylist = house_greylist,
                           .observe = house_observe};
-    struct smtp_config config = {
-        .hostname = STR("mx.here.test"),
-        .size_max = 1 << 20,
-        .recipients_max = 10,
-        .transactions_max = 10,
-        .errors_max = 10,
-        .command_timeout_ms = 5000,
-        .data_timeout_ms = 5000,
-        .message_timeout_ms = 20000,
-        .policy = t->policy,
-    };
     struct dns never = {.query = never_answers};
-    struct smtp_listener l = {.kind = SMTP_MX,
-                              .config = &config,
-                              .house = &house,
-                              .dns = t->slow ? &never : &t->dns.dns,
-                              .role_id = "t"};
-    struct address peer, local;
-    assert_true(address_parse(str_c(t->peer), &peer));
-    assert_true(address_parse(STR("192.0.2.25"), &local));
-    stream_set_peer(s, &peer, &local);
-    smtp_serve(s, &l);
-}
-
-struct ends {
-    struct talk *talk;
-    struct stream *server, *client;
-};
-
-static void server_fiber(void *arg)
-{
-    struct ends *e = arg;
-    serve(e->talk, e->server);
-}
-
-static void client_fiber(void *arg)
-{
-    struct ends *e = arg;
-    size_t n = 0;
-    stream_write(e->client, str_c(e->talk->says));
-    while (stream_fill(e->client, 0) == ERR_OK) {
-        str in = stream_buffered(e->client);
-        size_t take = in.len < sizeof(e->talk->answer) - 1 - n ? in.len : 0;
-        memcpy(e->talk->answer + n, in.data, take);
-        n += take;
-        stream_skip(e->client, in.len);
-    }
-    e->talk->answer[n] = 0;
-    stream_close(e->client);
-}
-
-static void run(struct talk *t)
-{
-    struct loop *loop;
-    struct fiber_group group;
-    struct ends e = {.talk = t};
-    int fds[2];
     memset(&got, 0, sizeof(got));
     test_dns_open(&t->dns, str_c(t->zone));
-    OK(loop_open(&loop, &(struct loop_options){.name = "test"}));
-    OK(sock_pair(fds));
-    OK(stream_open(fds[0], &e.server));
-    OK(stream_open(fds[1], &e.client));
-    fiber_group_init(&group);
-    OK(fiber_start(&group, "server", server_fiber, &e));
-    OK(fiber_start(&group, "client", client_fiber, &e));
-    loop_run_until_idle(loop);
-    loop_close(loop);
+    t->session.listener = (struct smtp_listener){
+        .kind = SMTP_MX, .house = &house, .dns = t->slow ? &never : &t->dns.dns};
+    test_session_run(&t->session, t->says);
 }
-
-#define HAS(text, part)                                                                            \
-    do {                                                                                           \
-        if (!strstr((text), (part)))                                                               \
-            fail_msg("no \"%s\" in: %s", (part), (text));                                          \
-    } while (0)
 
 #define SESSION(content)                                                                           \
     "EHLO client.test\r\nMAIL FROM:<a@author.test>\r\nRCPT TO:<one@here.test>\r\n"                 \
@@ -178,14 +104,14 @@ static void run(struct talk *t)
 static struct talk talk_of(const char *zone, const char *peer, const char *says)
 {
     return (struct talk){.zone = zone,
-                         .peer = peer,
                          .says = says,
-                         .policy = {.verify = true,
-                                    .deadline_ms = 5000,
-                                    .on_reject = MAIL_REJECT,
-                                    .on_quarantine = MAIL_QUARANTINE,
-                                    .blocklist_threshold = 1,
-                                    .blocklist_deadline_ms = 5000}};
+                         .session.peer = peer,
+                         .session.policy = {.verify = true,
+                                            .deadline_ms = 5000,
+                                            .on_reject = MAIL_REJECT,
+                                            .on_quarantine = MAIL_QUARANTINE,
+                                            .blocklist_threshold = 1,
+                                            .blocklist_deadline_ms = 5000}};
 }
 
 static void results_are_added(void **state)
@@ -207,19 +133,20 @@ static void what_is_asked_to_be_rejected_is(void **state)
     struct talk t = talk_of(REJECTING, "203.0.113.5", SESSION(CONTENT));
     run(&t);
     assert_int_equal(got.deliveries, 0);
-    HAS(t.answer, "\r\n550 5.7.26 Not authenticated, and author.test asks to reject (DMARC)\r\n");
+    HAS(t.session.heard,
+        "\r\n550 5.7.26 Not authenticated, and author.test asks to reject (DMARC)\r\n");
     t = talk_of(REJECTING "author.test FAIL\n", "203.0.113.5", SESSION(CONTENT));
     run(&t);
     assert_int_equal(got.deliveries, 0);
-    HAS(t.answer, "\r\n451 4.7.0 DNS of author.test does not answer, try again later\r\n");
+    HAS(t.session.heard, "\r\n451 4.7.0 DNS of author.test does not answer, try again later\r\n");
 }
 
 static void a_domain_may_be_milder(void **state)
 {
     static const struct smtp_domain_policy soft[] = {{STR_INIT("soft.test"), MAIL_ACCEPT}};
     struct talk t = talk_of(REJECTING, "203.0.113.5", SESSION(CONTENT));
-    t.policy.domains = soft;
-    t.policy.ndomains = 1;
+    t.session.policy.domains = soft;
+    t.session.policy.ndomains = 1;
     run(&t);
     assert_int_equal(got.deliveries, 1);
     assert_int_equal(got.hints[0], 1); /* Junk, as not all could be refused */
@@ -227,14 +154,14 @@ static void a_domain_may_be_milder(void **state)
     t = talk_of("_dmarc.author.test TXT v=DMARC1; p=quarantine\n", "203.0.113.5", SESSION(CONTENT));
     run(&t);
     assert_int_equal(got.hints[0], 1);
-    t.policy.on_quarantine = MAIL_ACCEPT;
+    t.session.policy.on_quarantine = MAIL_ACCEPT;
     run(&t);
     assert_int_equal(got.hints[0], 0);
     HAS(got.trace, "dmarc=fail");
     t = talk_of("author.test TXT v=spf1 -all\n", "203.0.113.5", SESSION(CONTENT));
-    t.policy.on_spf_fail = MAIL_REJECT;
+    t.session.policy.on_spf_fail = MAIL_REJECT;
     run(&t);
-    HAS(t.answer, "\r\n550 5.7.23 ");
+    HAS(t.session.heard, "\r\n550 5.7.23 ");
 }
 
 static void forged_results_do_not_arrive(void **state)
@@ -247,7 +174,7 @@ static void forged_results_do_not_arrive(void **state)
     assert_string_equal(got.content,
                         "Authentication-Results: mx.other.test; dkim=pass\r\n" CONTENT "\r\n");
     HAS(got.trace, "dkim=none");
-    t.policy.verify = false;
+    t.session.policy.verify = false;
     run(&t);
     assert_null(strstr(got.content, "mx.here.test"));
     assert_null(strstr(got.trace, "Authentication-Results"));
@@ -266,20 +193,20 @@ static void a_dead_resolver_holds_nobody(void **state)
     struct talk t = talk_of("", "203.0.113.5", SESSION(CONTENT));
     const struct dnsbl_site lists[] = {site("list.test", false)};
     t.slow = true;
-    t.policy.deadline_ms = 300;
-    t.policy.blocklists = lists;
-    t.policy.nblocklists = 1;
-    t.policy.blocklist_deadline_ms = 200;
+    t.session.policy.deadline_ms = 300;
+    t.session.policy.blocklists = lists;
+    t.session.policy.nblocklists = 1;
+    t.session.policy.blocklist_deadline_ms = 200;
     uint64_t begun = clock_mono_ms();
     run(&t);
     assert_true(clock_mono_ms() - begun < 4000);
     assert_int_equal(got.deliveries, 1);
     HAS(got.trace, "spf=temperror");
     HAS(got.trace, "dmarc=temperror");
-    t.policy.defer_temporary = true;
+    t.session.policy.defer_temporary = true;
     run(&t);
     assert_int_equal(got.deliveries, 0);
-    HAS(t.answer, "\r\n451 4.7.0 ");
+    HAS(t.session.heard, "\r\n451 4.7.0 ");
     /* The client goes in the middle: nothing stays behind. */
     t.says =
         "EHLO c.test\r\nMAIL FROM:<a@author.test>\r\nRCPT TO:<one@here.test>\r\nBDAT 5\r\nhello"
@@ -293,19 +220,19 @@ static void listed_sources(void **state)
     const struct dnsbl_site lists[] = {site("a.test", false), site("b.test", false)};
     const char *zone = "5.113.0.203.b.test A 127.0.0.2\n6.113.0.203.b.test A 127.255.255.254\n";
     struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
-    t.policy.blocklists = lists;
-    t.policy.nblocklists = 2;
+    t.session.policy.blocklists = lists;
+    t.session.policy.nblocklists = 2;
     run(&t);
     assert_int_equal(got.deliveries, 0);
-    HAS(t.answer, "550 5.7.1 203.0.113.5 is listed by b.test\r\n");
-    t.policy.blocklist_tags = true;
+    HAS(t.session.heard, "550 5.7.1 203.0.113.5 is listed by b.test\r\n");
+    t.session.policy.blocklist_tags = true;
     run(&t);
     assert_int_equal(got.deliveries, 1);
     assert_int_equal(got.hints[0], 1);
-    t.peer = "203.0.113.6"; /* the list says that it does not answer us */
+    t.session.peer = "203.0.113.6"; /* the list says that it does not answer us */
     run(&t);
     assert_int_equal(got.hints[0], 0);
-    t.peer = "203.0.113.7";
+    t.session.peer = "203.0.113.7";
     run(&t);
     assert_int_equal(got.hints[0], 0);
 }
@@ -321,23 +248,23 @@ static void lists_weigh_and_say_why(void **state)
                        "7.113.0.203.a.test A 127.0.0.2\n7.113.0.203.b.test A 127.0.0.4\n"
                        "7.113.0.203.ok.test A 127.0.0.1\n";
     struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
-    t.policy.blocklists = lists;
-    t.policy.nblocklists = 3;
-    t.policy.blocklist_threshold = 3;
+    t.session.policy.blocklists = lists;
+    t.session.policy.nblocklists = 3;
+    t.session.policy.blocklist_threshold = 3;
     run(&t);
-    HAS(t.answer, "550 5.7.1 203.0.113.5 is listed by a.test: see http://a.test/5\r\n");
-    t.peer = "203.0.113.6"; /* an answer that does not count, and one that is not enough */
+    HAS(t.session.heard, "550 5.7.1 203.0.113.5 is listed by a.test: see http://a.test/5\r\n");
+    t.session.peer = "203.0.113.6"; /* an answer that does not count, and one that is not enough */
     run(&t);
     assert_int_equal(got.deliveries, 1);
     assert_int_equal(got.hints[0], 0);
-    t.peer = "203.0.113.7"; /* an allow list knows it */
+    t.session.peer = "203.0.113.7"; /* an allow list knows it */
     run(&t);
     assert_int_equal(got.deliveries, 1);
     struct smtp_network exempt = {.bits = 29};
     assert_true(address_parse(STR("203.0.113.0"), &exempt.address));
-    t.policy.blocklist_exempt = &exempt;
-    t.policy.nblocklist_exempt = 1;
-    t.peer = "203.0.113.5";
+    t.session.policy.blocklist_exempt = &exempt;
+    t.session.policy.nblocklist_exempt = 1;
+    t.session.peer = "203.0.113.5";
     run(&t);
     assert_int_equal(got.deliveries, 1);
 }
@@ -358,31 +285,32 @@ static void strangers_are_greylisted(void **state)
                        "6.113.0.203.ok.test A 127.0.0.2\n";
     struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
     assert_int_equal(greylisted(&t, 60, ERR_OK), 0); /* off by default */
-    t.policy.greylist.enabled = true;
+    t.session.policy.greylist.enabled = true;
     assert_int_equal(greylisted(&t, 60, ERR_OK), 2);
     assert_int_equal(got.deliveries, 0);
-    HAS(t.answer, "451 4.7.1 Greylisted: not seen before, please try again in 60 seconds\r\n");
+    HAS(t.session.heard,
+        "451 4.7.1 Greylisted: not seen before, please try again in 60 seconds\r\n");
     assert_int_equal(greylisted(&t, 0, ERR_OK), 2);
     assert_int_equal(got.deliveries, 1);
     /* A fault on our side keeps no mail out. rule: accept-3 */
     assert_int_equal(greylisted(&t, 60, ERR_UNAVAILABLE), 2);
     assert_int_equal(got.deliveries, 1);
-    t.peer = "198.51.100.1"; /* SPF pass counts only when it is set so */
+    t.session.peer = "198.51.100.1"; /* SPF pass counts only when it is set so */
     assert_int_equal(greylisted(&t, 60, ERR_OK), 2);
-    t.policy.greylist.spf_pass = true;
+    t.session.policy.greylist.spf_pass = true;
     assert_int_equal(greylisted(&t, 60, ERR_OK), 0);
-    t.peer = "203.0.113.6";
+    t.session.peer = "203.0.113.6";
     assert_int_equal(greylisted(&t, 60, ERR_OK), 2);
-    t.policy.blocklists = lists;
-    t.policy.nblocklists = 1;
+    t.session.policy.blocklists = lists;
+    t.session.policy.nblocklists = 1;
     assert_int_equal(greylisted(&t, 60, ERR_OK), 0);
-    t.peer = "203.0.113.5";
+    t.session.peer = "203.0.113.5";
     static const str soft[] = {STR_INIT("soft.test"), STR_INIT("one@here.test")};
-    t.policy.greylist.recipients = soft;
-    t.policy.greylist.nrecipients = 1;
+    t.session.policy.greylist.recipients = soft;
+    t.session.policy.greylist.nrecipients = 1;
     assert_int_equal(greylisted(&t, 60, ERR_OK), 1);
     assert_int_equal(got.deliveries, 1); /* to those who need not wait */
-    t.policy.greylist.nrecipients = 2;
+    t.session.policy.greylist.nrecipients = 2;
     assert_int_equal(greylisted(&t, 60, ERR_OK), 0);
 }
 
@@ -394,7 +322,7 @@ static void what_comes_again_is_counted_once(void **state)
         unsigned counted;
     } rows[] = {{ERR_OK, 1}, {ERR_UNAVAILABLE, 0}, {ERR_QUOTA, 0}, {ERR_NO_USER, 1}};
     struct talk t = talk_of(zone, "203.0.113.5", SESSION(CONTENT));
-    t.policy.observe = true;
+    t.session.policy.observe = true;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         observed = 0;
         delivery = rows[i].delivery;

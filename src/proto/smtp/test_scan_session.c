@@ -11,12 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/test_fake_house.h"
-#include "os/fiber.h"
-#include "os/loop.h"
-#include "proto/smtp/smtp.h"
-
-#define OK(call) assert_int_equal((call), ERR_OK)
+#include "proto/smtp/test_session.h"
 
 static struct fake_house house;
 static struct {
@@ -49,62 +44,22 @@ static enum err fake_scan(void *ctx, const struct relay_scan *q, struct arena *a
 }
 
 static const struct relay relay = {.scan = fake_scan};
-static struct smtp_policy policy;
-static enum smtp_kind kind;
-
-static void serve(void *arg)
-{
-    struct smtp_config config = {
-        .hostname = STR("mx.example.test"),
-        .size_max = 1 << 20,
-        .recipients_max = 10,
-        .transactions_max = 10,
-        .errors_max = 10,
-        .command_timeout_ms = 5000,
-        .data_timeout_ms = 5000,
-        .message_timeout_ms = 20000,
-        .auth_plain_loopback = true,
-        .policy = policy,
-    };
-    struct smtp_listener l = {
-        .kind = kind, .config = &config, .house = &house.table, .relay = &relay, .role_id = "t"};
-    struct address peer;
-    assert_true(address_parse(kind == SMTP_MX ? STR("192.0.2.1") : STR("127.0.0.1"), &peer));
-    stream_set_peer(arg, &peer, &peer);
-    smtp_serve(arg, &l);
-}
-
-static char heard[65536];
+static struct test_session session;
 
 typedef enum err deliver_fn(void *ctx, uint32_t home, const struct envelope *e,
                             struct deliver_result *out);
 
 static void talk_with(deliver_fn *deliver, const char *says)
 {
-    struct loop *loop;
-    struct fiber_group group;
-    int client;
     fake_house_init(&house);
     if (deliver)
         house.table.deliver = deliver;
     scanner.asked = 0;
-    OK(loop_open(&loop, &(struct loop_options){.name = "test"}));
-    fiber_group_init(&group);
-    struct stream *s = fake_connection(str_c(says), &client);
-    OK(fiber_start(&group, "server", serve, s));
-    loop_run_until_idle(loop);
-    loop_close(loop);
-    fake_heard(client, heard, sizeof(heard));
+    session.peer = session.listener.kind == SMTP_MX ? "192.0.2.1" : "127.0.0.1";
+    test_session_run(&session, says);
 }
 
 static void talk(const char *says) { talk_with(NULL, says); }
-
-#define HAS(text, part)                                                                            \
-    do {                                                                                           \
-        if (!strstr((text), (part)))                                                               \
-            fail_msg("no \"%s\" in: %s", (part), (text));                                          \
-    } while (0)
-#define HAS_NOT(text, part) assert_null(strstr((text), (part)))
 
 #define MESSAGE(content)                                                                           \
     "EHLO client.test\r\nMAIL FROM:<a@author.test>\r\nRCPT TO:<ok1@example.test>\r\n"              \
@@ -114,26 +69,33 @@ static void talk(const char *says) { talk_with(NULL, says); }
     "{\"action\":\"" action "\",\"score\":7.5,\"required_score\":6,\"symbols\":{\"A_B\":"          \
     "{\"score\":7.5},\"C\":{\"score\":0}}" more "}"
 
+/* The scanner says this of the usual message. */
+static void talk_scanned(const char *json)
+{
+    scanner.json = json;
+    talk(MESSAGE(CONTENT));
+}
+
 static int setup(void **state)
 {
-    kind = SMTP_MX;
-    policy = (struct smtp_policy){.scanner = {.enabled = true,
-                                              .deadline_ms = 5000,
-                                              .size_max = 1 << 20,
-                                              .on_reject = SCAN_DO_REJECT,
-                                              .on_soft_reject = SCAN_DO_DEFER,
-                                              .on_greylist = SCAN_DO_DEFER,
-                                              .on_add_header = SCAN_DO_QUARANTINE,
-                                              .on_rewrite_subject = SCAN_DO_REWRITE,
-                                              .on_failure = SCAN_DO_DEFER}};
+    session.listener =
+        (struct smtp_listener){.kind = SMTP_MX, .house = &house.table, .relay = &relay};
+    session.policy = (struct smtp_policy){.scanner = {.enabled = true,
+                                                      .deadline_ms = 5000,
+                                                      .size_max = 1 << 20,
+                                                      .on_reject = SCAN_DO_REJECT,
+                                                      .on_soft_reject = SCAN_DO_DEFER,
+                                                      .on_greylist = SCAN_DO_DEFER,
+                                                      .on_add_header = SCAN_DO_QUARANTINE,
+                                                      .on_rewrite_subject = SCAN_DO_REWRITE,
+                                                      .on_failure = SCAN_DO_DEFER}};
     memset(&scanner, 0, sizeof(scanner));
     return 0;
 }
 
 static void clean_mail_comes(void **state)
 {
-    scanner.json = ANSWER("no action", "");
-    talk(MESSAGE(CONTENT));
+    talk_scanned(ANSWER("no action", ""));
     assert_int_equal(house.delivered, 1);
     HAS(house.trace, "X-Spam-Status: No, score=7.50 required=6.00\r\n\ttests=[A_B=7.50,C=0.00]\r\n"
                      "Received: ");
@@ -149,25 +111,20 @@ static void clean_mail_comes(void **state)
 
 static void each_action_has_its_answer(void **state)
 {
-    scanner.json = ANSWER("reject", ",\"messages\":{\"smtp_message\":\"Gtube pattern\"}");
-    talk(MESSAGE(CONTENT));
+    talk_scanned(ANSWER("reject", ",\"messages\":{\"smtp_message\":\"Gtube pattern\"}"));
     assert_int_equal(house.delivered, 0);
-    HAS(heard, "\r\n550 5.7.1 Gtube pattern\r\n");
-    scanner.json = ANSWER("reject", "");
-    talk(MESSAGE(CONTENT));
-    HAS(heard, "\r\n550 5.7.1 Refused as spam\r\n");
-    scanner.json = ANSWER("soft reject", ",\"messages\":{\"smtp_message\":\"Too fast\"}");
-    talk(MESSAGE(CONTENT));
-    HAS(heard, "\r\n451 4.7.1 Too fast\r\n");
-    scanner.json = ANSWER("greylist", "");
-    talk(MESSAGE(CONTENT));
-    HAS(heard, "\r\n451 4.7.1 Not accepted now, please try again later\r\n");
-    policy.scanner.on_greylist = SCAN_DO_ACCEPT;
+    HAS(session.heard, "\r\n550 5.7.1 Gtube pattern\r\n");
+    talk_scanned(ANSWER("reject", ""));
+    HAS(session.heard, "\r\n550 5.7.1 Refused as spam\r\n");
+    talk_scanned(ANSWER("soft reject", ",\"messages\":{\"smtp_message\":\"Too fast\"}"));
+    HAS(session.heard, "\r\n451 4.7.1 Too fast\r\n");
+    talk_scanned(ANSWER("greylist", ""));
+    HAS(session.heard, "\r\n451 4.7.1 Not accepted now, please try again later\r\n");
+    session.policy.scanner.on_greylist = SCAN_DO_ACCEPT;
     talk(MESSAGE(CONTENT));
     assert_int_equal(house.delivered, 1);
     HAS_NOT(house.trace, "X-Spam");
-    scanner.json = ANSWER("rewrite subject", ",\"subject\":\"[SPAM] x\"");
-    talk(MESSAGE(CONTENT));
+    talk_scanned(ANSWER("rewrite subject", ",\"subject\":\"[SPAM] x\""));
     HAS(house.content, "From: a@author.test\r\nSubject: [SPAM] x\r\n\r\nhello\r\n");
     HAS(house.trace, "X-Spam-Flag: YES\r\nX-Spam-Status: Yes, score=7.50 required=6.00");
 }
@@ -188,16 +145,15 @@ static void suspicious_mail_goes_to_junk(void **state)
     scanner.json = ANSWER("add header", "");
     talk_with(keep_hints, MESSAGE(CONTENT));
     assert_true(hints[0] == 1 && hints[1] == 1);
-    policy.scanner.on_add_header = SCAN_DO_TAG;
+    session.policy.scanner.on_add_header = SCAN_DO_TAG;
     talk_with(keep_hints, MESSAGE(CONTENT));
     assert_true(hints[0] == 0 && hints[1] == 0);
 }
 
 static void fields_are_added_and_removed(void **state)
 {
-    scanner.json = ANSWER("no action", ",\"milter\":{\"add_headers\":{\"X-New\":\"a\\n b\"},"
-                                       "\"remove_headers\":{\"Subject\":0}}");
-    talk(MESSAGE(CONTENT));
+    talk_scanned(ANSWER("no action", ",\"milter\":{\"add_headers\":{\"X-New\":\"a\\n b\"},"
+                                     "\"remove_headers\":{\"Subject\":0}}"));
     HAS(house.trace, "\r\nX-New: a\r\n\tb\r\nReceived: ");
     assert_string_equal(house.content, "From: a@author.test\r\n\r\nhello\r\n");
     assert_int_equal(house.size, strlen(house.content));
@@ -205,17 +161,14 @@ static void fields_are_added_and_removed(void **state)
 
 static void a_subject_stands_once(void **state)
 {
-    scanner.json =
-        ANSWER("rewrite subject", ",\"subject\":\"[X] new\",\"milter\":{\"add_headers\":{"
-                                  "\"Subject\":\"other\",\"X-A\":\"1\"}}");
-    talk(MESSAGE(CONTENT));
+    talk_scanned(ANSWER("rewrite subject", ",\"subject\":\"[X] new\",\"milter\":{\"add_headers\":{"
+                                           "\"Subject\":\"other\",\"X-A\":\"1\"}}"));
     HAS(house.content, "Subject: [X] new\r\n");
     HAS(house.trace, "X-A: 1\r\n");
     HAS_NOT(house.trace, "Subject:");
-    scanner.json =
-        ANSWER("add header", ",\"milter\":{\"add_headers\":{\"Subject\":[\"other\",\"more\"]},"
-                             "\"remove_headers\":{\"Subject\":1}}");
-    talk(MESSAGE(CONTENT));
+    talk_scanned(ANSWER("add header",
+                        ",\"milter\":{\"add_headers\":{\"Subject\":[\"other\",\"more\"]},"
+                        "\"remove_headers\":{\"Subject\":1}}"));
     HAS_NOT(house.content, "Subject:");
     HAS(house.trace, "Subject: other\r\n");
     HAS_NOT(house.trace, "more");
@@ -230,18 +183,17 @@ static void a_failure_costs_what_is_declared(void **state)
         scanner.error = errors[i];
         talk(MESSAGE(CONTENT));
         assert_int_equal(house.delivered, 0);
-        HAS(heard, "\r\n451 4.7.1 Not checked for spam now, please try again later\r\n");
-        HAS(heard, "\r\n221 "); /* the session goes on */
+        HAS(session.heard, "\r\n451 4.7.1 Not checked for spam now, please try again later\r\n");
+        HAS(session.heard, "\r\n221 "); /* the session goes on */
     }
     scanner.error = ERR_OK;
-    scanner.json = "{\"action\":";
-    talk(MESSAGE(CONTENT));
-    HAS(heard, "\r\n451 4.7.1 Not checked");
-    policy.scanner.on_failure = SCAN_DO_TAG;
+    talk_scanned("{\"action\":");
+    HAS(session.heard, "\r\n451 4.7.1 Not checked");
+    session.policy.scanner.on_failure = SCAN_DO_TAG;
     talk(MESSAGE(CONTENT));
     assert_int_equal(house.delivered, 1);
     HAS(house.trace, "X-Spam-Status: Unknown, not scanned (Syntax error)\r\n");
-    policy.scanner.on_failure = SCAN_DO_ACCEPT;
+    session.policy.scanner.on_failure = SCAN_DO_ACCEPT;
     talk(MESSAGE(CONTENT));
     assert_int_equal(house.delivered, 1);
     HAS_NOT(house.trace, "X-Spam");
@@ -251,44 +203,44 @@ static void a_failure_costs_what_is_declared(void **state)
 static void one_that_hangs_is_not_waited_for(void **state)
 {
     scanner.hangs = true;
-    policy.scanner.deadline_ms = 100;
+    session.policy.scanner.deadline_ms = 100;
     uint64_t began = clock_mono_ms();
     talk(MESSAGE(CONTENT));
     assert_true(clock_mono_ms() - began < 5000);
-    HAS(heard, "\r\n451 4.7.1 Not checked");
-    HAS(heard, "\r\n221 ");
+    HAS(session.heard, "\r\n451 4.7.1 Not checked");
+    HAS(session.heard, "\r\n221 ");
 }
 
 static void who_is_scanned(void **state)
 {
     scanner.json = ANSWER("reject", "");
-    policy.scanner.size_max = 10;
+    session.policy.scanner.size_max = 10;
     talk(MESSAGE(CONTENT));
     assert_int_equal(scanner.asked, 0);
     assert_int_equal(house.delivered, 1);
-    policy.scanner.size_max = 1 << 20;
-    policy.scanner.enabled = false;
+    session.policy.scanner.size_max = 1 << 20;
+    session.policy.scanner.enabled = false;
     talk(MESSAGE(CONTENT));
     assert_int_equal(scanner.asked, 0);
     HAS(house.content, "X-Spam-Flag: NO"); /* without a scanner nobody is the judge of it */
-    policy.scanner.enabled = true;
-    kind = SMTP_SUBMISSION;
+    session.policy.scanner.enabled = true;
+    session.listener.kind = SMTP_SUBMISSION;
     static const char *const says =
         "EHLO me\r\nAUTH PLAIN AHVzZXJAZXhhbXBsZS50ZXN0AHNlY3JldA==\r\n"
         "MAIL FROM:<user@example.test>\r\nRCPT TO:<x@far.test>\r\nDATA\r\n"
         "From: user@example.test\r\nX-Spam-Flag: NO\r\n\r\nhello\r\n.\r\nQUIT\r\n";
     talk(says);
     assert_int_equal(scanner.asked, 0);
-    policy.scanner.submissions = true;
+    session.policy.scanner.submissions = true;
     talk(says);
     assert_int_equal(scanner.asked, 1);
     assert_string_equal(scanner.user, "user@example.test");
-    HAS(heard, "\r\n550 5.7.1 ");
+    HAS(session.heard, "\r\n550 5.7.1 ");
     scanner.json = ANSWER("no action", "");
     talk(says);
     assert_int_equal(house.delivered, 1);
     HAS_NOT(house.trace, "X-Spam"); /* the world need not know */
-    kind = SMTP_LMTP;
+    session.listener.kind = SMTP_LMTP;
     talk("LHLO x\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<ok1@example.test>\r\nDATA\r\n"
          "From: x\r\n\r\nx\r\n.\r\nQUIT\r\n");
     assert_int_equal(scanner.asked, 0);
