@@ -39,6 +39,8 @@ static struct pool {
     size_t waiting;
     unsigned workers, idle, max;
     bool stopping, background;
+    pthread_t last; /* that ended; who ends next joins it, so that of all nothing is left */
+    bool has_last;
 } pools[2];
 
 static struct pool *pool_here(void) { return &pools[background_thread()]; }
@@ -75,6 +77,9 @@ static void pool_close(struct pool *p)
         pthread_cond_wait(&p->ended, &p->lock);
     pthread_mutex_unlock(&p->lock);
     assert(list_empty(&p->jobs));
+    if (p->has_last)
+        pthread_join(p->last, NULL);
+    p->has_last = false;
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->ended);
     pthread_mutex_destroy(&p->lock);
@@ -90,7 +95,7 @@ void offload_stop(void)
 void offload_forget(void)
 {
     for (size_t i = 0; i < ARRAY_LEN(pools); i++)
-        pools[i].max = 0;
+        pools[i] = (struct pool){0};
 }
 
 /* With the lock held. False: nothing came for WORKER_IDLE_S, or the pool is stopping. */
@@ -121,9 +126,15 @@ static void *worker_main(void *arg)
         completion_done(&job->done); /* the job is gone now */
         pthread_mutex_lock(&p->lock);
     }
+    pthread_t before = p->last;
+    bool joins = p->has_last;
+    p->last = pthread_self();
+    p->has_last = true;
     p->workers--;
     pthread_cond_signal(&p->ended);
     pthread_mutex_unlock(&p->lock);
+    if (joins)
+        pthread_join(before, NULL);
     return NULL;
 }
 
@@ -132,7 +143,6 @@ static void worker_start(struct pool *p)
 {
     pthread_attr_t attr;
     pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 #if !defined(OS_ASAN) && !defined(OS_TSAN)
     pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
 #endif
