@@ -34,7 +34,8 @@ void notify_status(struct imap *x, const struct imap_listed *row, uint32_t event
         items |= IMAP_STATUS_MESSAGES | IMAP_STATUS_UIDNEXT;
     if ((events & IMAP_EVENT_FLAG_CHANGE) || !first)
         items |= IMAP_STATUS_UNSEEN;
-    if (imap_has(x, IMAP_ENABLED_CONDSTORE))
+    /* RFC 5465 5.3: the one item that every change of a flag moves. */
+    if ((events & IMAP_EVENT_FLAG_CHANGE) || imap_has(x, IMAP_ENABLED_CONDSTORE))
         items |= IMAP_STATUS_HIGHESTMODSEQ;
     imap_render_status(x, row->name, m, items, imap_out(x));
     imap_flush_check(x);
