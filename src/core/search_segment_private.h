@@ -9,7 +9,8 @@
 #include "core/search_segment.h"
 
 #define SEGMENT_MAGIC "PHSg"
-#define SEGMENT_VERSION 3 /* 2 has no positions, 1 lacks the text of East Asian sets */
+/* 3 lacks addresses without their comments, 2 has no positions, 1 lacks East Asian sets. */
+#define SEGMENT_VERSION 4
 #define SEGMENT_STOP '\xff'
 #define SEGMENT_WORD_MAX 64   /* bytes of a token in the dictionary; longer ones are cut up */
 #define SEGMENT_NEEDLE_MAX 32 /* of these any part is whole in one piece */

@@ -6,10 +6,12 @@
 
 #include "base/num.h"
 #include "base/utf8.h"
+#include "format/addr.h"
 #include "format/header.h"
 #include "format/words.h"
 
 #define SCRATCH_MAX ((size_t)16 << 20)
+#define ADDR_LOOKS 4 /* signs "@" that may be those of one address */
 
 static size_t record_length(str s)
 {
@@ -76,19 +78,93 @@ static void check_window(struct search_text *t, bool in_body)
     }
 }
 
+static void begin_field(struct search_text *t, str name)
+{
+    buf_reset(&t->utf8);
+    utf8_add_lossy(&t->utf8, name);
+    if (!str_empty(name))
+        buf_add(&t->utf8, STR(": "));
+}
+
+static void end_field(struct search_text *t, char kind)
+{
+    buf_add_char(&t->out, kind);
+    search_fold_all(buf_str(&t->utf8), &t->out);
+    check_window(t, false);
+}
+
+static bool has_addresses(str name)
+{
+    static const str names[] = {STR_INIT("From"), STR_INIT("To"), STR_INIT("Cc"), STR_INIT("Bcc")};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq_nocase(name, names[i]))
+            return true;
+    return false;
+}
+
+/* Does the field, from *rest on, show the address just so? *rest moves on by one "@" at least, so
+ * that a whole field takes linear time; every address has one of its own. */
+static bool shows(str *rest, str address)
+{
+    size_t local = str_rfind_char(address, '@');
+    if (local == STR_NPOS) /* a name, a group */
+        return true;
+    str field = *rest;
+    size_t at = str_find_char(field, '@');
+    if (at == STR_NPOS)
+        return false;
+    *rest = str_skip(field, at + 1);
+    for (size_t i = 0; i < ADDR_LOOKS; i++) {
+        if (at >= local && str_eq(str_sub(field, at - local, address.len), address)) {
+            *rest = str_skip(field, at - local + address.len);
+            return true;
+        }
+        size_t more = str_find_char(str_skip(field, at + 1), '@');
+        if (more == STR_NPOS)
+            return false;
+        at += 1 + more;
+    }
+    return false;
+}
+
+/* FROM, TO, CC, BCC ask the envelope (RFC 9051 6.4.4), whose addresses have no comments, white
+ * space and quotes inside and whose names have no escapes. Where the field shows them otherwise, a
+ * second record of its name has them as they are meant. */
+static void add_meant(struct search_text *t, const struct header_field *f, char kind)
+{
+    ARENA_AUTO struct arena scratch = ARENA_INIT(MIME_ARENA_MAX);
+    BUF_AUTO struct buf address = BUF_INIT(SCRATCH_MAX);
+    struct addr_list list;
+    bool escapes = str_find_char(f->value, '\\') != STR_NPOS, any = false;
+    str rest = f->value;
+    if (addr_list_parse(&scratch, f->value, &list) != ERR_OK)
+        return; /* no header is so long */
+    begin_field(t, f->name);
+    for (size_t i = 0; i < list.count; i++) {
+        buf_reset(&address);
+        addr_render(&address, &list.items[i].addr);
+        if (shows(&rest, buf_str(&address)) && !escapes)
+            continue;
+        any = true;
+        words_decode(&t->utf8, list.items[i].name);
+        buf_add(&t->utf8, STR(" <"));
+        words_decode(&t->utf8, buf_str(&address));
+        buf_add(&t->utf8, STR(">, "));
+    }
+    if (any)
+        end_field(t, kind);
+}
+
 void search_text_header(struct search_text *t, str block, char kind)
 {
     struct header_iter it = header_iter_of(block);
     struct header_field f;
     while (header_next(&it, &f)) {
-        buf_reset(&t->utf8);
-        utf8_add_lossy(&t->utf8, f.name);
-        if (!str_empty(f.name))
-            buf_add(&t->utf8, STR(": "));
+        begin_field(t, f.name);
         words_decode(&t->utf8, f.value);
-        buf_add_char(&t->out, kind);
-        search_fold_all(buf_str(&t->utf8), &t->out);
-        check_window(t, false);
+        end_field(t, kind);
+        if (kind == SEARCH_RECORD_FIELD && has_addresses(f.name))
+            add_meant(t, &f, kind);
     }
 }
 

@@ -46,7 +46,8 @@ struct search_text {
 /* Without window: out grows up to max. */
 void search_text_init(struct search_text *t, size_t max);
 void search_text_free(struct search_text *t);
-/* A header block; kind says what its fields become. */
+/* A header block; kind says what its fields become. A FIELD with addresses that are written with
+ * comments, white space or escapes gives a second record that has them without. */
 void search_text_header(struct search_text *t, str block, char kind);
 void search_text_body_begin(struct search_text *t, enum cte cte, str charset, bool html);
 void search_text_body(struct search_text *t, str raw); /* SEARCH_FEED_MAX each */

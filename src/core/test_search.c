@@ -98,6 +98,8 @@ static const char *const words[] = {
     "ccccccd",
     "user@example.test",
     "<tag>",
+    "user(note)@ example.test",
+    "\"Al \\\"pha\\\"\" <\"x\"@42>",
     "a&b",
     "running",
     "runs",
@@ -300,6 +302,80 @@ static void index_equals_scan(void **state)
     OK(search_index_update(w.account));
     compare(w.account, last);
     world_close(&w);
+}
+
+/* ---- addresses ---- */
+
+static uint8_t found(struct account *a, uint64_t message, enum search_field field, str text)
+{
+    struct search_term term = {.field = field, .text = text};
+    struct search_query q = {.terms = &term, .nterms = 1};
+    uint8_t with, without;
+    OK(search_messages(a, &q, &message, 1, &with));
+    q.no_index = true;
+    OK(search_messages(a, &q, &message, 1, &without));
+    assert_int_equal(with, without);
+    return with;
+}
+
+/* RFC 9051 6.4.4 and 7.5.2 */
+static void addresses_are_found_as_the_envelope_has_them(void **state)
+{
+    static const str text = STR_INIT(
+        "From: \"Ann \\\"Bee\\\" C\" <first (one (two) @x) @ (three)\r\n example . test>\r\n"
+        "To: friends: \"second\"@example.test, Third . One @ [192.0.2.1],\r\n"
+        " plain@example.test;, \"a b\" <fifth@example.test>\r\n"
+        "Cc: shown@example.test (Name)\r\n"
+        "Subject: sixth (one)@example.test\r\n\r\nbody\r\n");
+    struct world w;
+    struct message_added added;
+    struct message_add_result r;
+    world_open(&w);
+    OK(add_text(w.account, mailbox_id(w.account, "INBOX"), text, 0, NULL, &added, &r));
+    for (int round = 0; round < 2; round++) {
+        uint64_t m = added.message;
+        assert_true(found(w.account, m, SEARCH_IN_FROM, STR("first@example.test")));
+        assert_true(found(w.account, m, SEARCH_IN_FROM, STR("ann \"bee\" c")));
+        assert_true(found(w.account, m, SEARCH_IN_FROM, STR("one (two)"))); /* as written, too */
+        assert_true(found(w.account, m, SEARCH_IN_TO, STR("second@exam")));
+        assert_true(found(w.account, m, SEARCH_IN_TO, STR("third.one@[192.0.2.1]")));
+        assert_true(found(w.account, m, SEARCH_IN_TO, STR("plain@example.test;")));
+        assert_true(found(w.account, m, SEARCH_IN_TO, STR("<fifth@example.test>")));
+        assert_true(found(w.account, m, SEARCH_IN_TEXT, STR("first@example.test")));
+        assert_false(found(w.account, m, SEARCH_IN_FROM, STR("second@exam")));
+        assert_false(found(w.account, m, SEARCH_IN_SUBJECT, STR("sixth@example.test")));
+        OK(search_index_update(w.account));
+    }
+    world_close(&w);
+}
+
+/* Only what is not shown is written a second time. */
+static void addresses_that_are_shown_are_not_repeated(void **state)
+{
+    struct search_text t;
+    search_text_init(&t, 1 << 20);
+    search_text_header(&t,
+                       STR("From: (a@b) \"A, B\" <Ann@X.test>, b@y, c@z (C)\r\nTo: g:;, me\r\n"),
+                       SEARCH_RECORD_FIELD);
+    str rest = buf_str(&t.out);
+    struct search_record r;
+    assert_true(search_record_next(&rest, &r));
+    assert_true(search_record_next(&rest, &r));
+    assert_true(str_eq(r.text, STR("to: g:;, me")));
+    assert_false(search_record_next(&rest, &r));
+    buf_reset(&t.out);
+    search_text_header(&t, STR("Cc: a@b, c @d, e@f\r\n"), SEARCH_RECORD_FIELD);
+    rest = buf_str(&t.out);
+    assert_true(search_record_next(&rest, &r));
+    assert_true(search_record_next(&rest, &r));
+    assert_true(str_eq(r.text, STR("cc:  <c@d>, ")));
+    assert_false(search_record_next(&rest, &r));
+    buf_reset(&t.out);
+    search_text_header(&t, STR("Cc: a@b, c @d\r\n"), SEARCH_RECORD_PART);
+    rest = buf_str(&t.out);
+    assert_true(search_record_next(&rest, &r));
+    assert_false(search_record_next(&rest, &r));
+    search_text_free(&t);
 }
 
 /* ---- in the background ---- */
@@ -546,6 +622,8 @@ int main(void)
         cmocka_unit_test(folding_is_nfkd_and_casefold),
         cmocka_unit_test(tokens_are_maximal_runs),
         cmocka_unit_test(index_equals_scan),
+        cmocka_unit_test(addresses_are_found_as_the_envelope_has_them),
+        cmocka_unit_test(addresses_that_are_shown_are_not_repeated),
         cmocka_unit_test(background_keeps_up),
         cmocka_unit_test(large_segments_are_staged),
         cmocka_unit_test(unreadable_index_is_made_anew),

@@ -197,6 +197,38 @@ static enum err part_charset(struct arena *a, const struct mime_part *p, str *ou
     return ERR_OK;
 }
 
+/* "On Monday X wrote:" before a quotation, in any language: at most two lines, a colon at the end.
+ */
+static bool introduces_quote(str paragraph)
+{
+    str head, tail;
+    paragraph = str_trim(paragraph);
+    str_cut(paragraph, '\n', &head, &tail);
+    return str_ends(paragraph, STR(":")) && str_find_char(tail, '\n') == STR_NPOS;
+}
+
+/* What the writer of an answer added: no lines that begin with ">", nor what introduces them. */
+static void add_own_words(struct buf *out, str text)
+{
+    size_t begin = 0, at = 0; /* the paragraph that a quotation may follow */
+    bool gap = false;         /* it has ended */
+    while (at < text.len) {
+        str rest = str_skip(text, at), line, tail;
+        size_t next = str_cut(rest, '\n', &line, &tail) ? at + line.len + 1 : text.len;
+        bool quoted = str_starts(line, STR(">")), blank = str_empty(str_trim(line));
+        str paragraph = str_sub(text, begin, at - begin);
+        if (quoted ? !introduces_quote(paragraph) : gap && !blank)
+            buf_add(out, paragraph);
+        if (quoted)
+            begin = next;
+        else if (gap && !blank)
+            begin = at;
+        gap = blank && (gap || begin < at);
+        at = next;
+    }
+    buf_add(out, str_skip(text, begin));
+}
+
 /* White space collapsed, cut to the number of characters. */
 static void add_preview(struct buf *out, str text)
 {
@@ -226,6 +258,7 @@ static void preview_of(const struct mime *m, const struct mime_part *p, str char
     BUF_AUTO struct buf bytes = BUF_INIT(8 * MIME_PREVIEW_SCAN);
     BUF_AUTO struct buf utf8 = BUF_INIT(8 * MIME_PREVIEW_SCAN);
     BUF_AUTO struct buf text = BUF_INIT(8 * MIME_PREVIEW_SCAN);
+    BUF_AUTO struct buf own = BUF_INIT(8 * MIME_PREVIEW_SCAN);
     CHARSET_CONV_AUTO struct charset_conv conv;
     struct cte_decoder cte;
     struct html_text html;
@@ -234,7 +267,7 @@ static void preview_of(const struct mime *m, const struct mime_part *p, str char
     cte_decoder_init(&cte, p->cte);
     charset_conv_init(&conv, charset_find(charset));
     html_text_init(&html);
-    while (body.len && text.len < 4 * MIME_PREVIEW_CHARS) {
+    while (body.len && own.len < 4 * MIME_PREVIEW_CHARS) {
         buf_reset(&bytes);
         buf_reset(&utf8);
         cte_decode(&cte, str_head(body, 1024), &bytes);
@@ -244,8 +277,12 @@ static void preview_of(const struct mime *m, const struct mime_part *p, str char
         charset_conv_add(&conv, buf_str(&bytes), is_html ? &utf8 : &text);
         if (is_html)
             html_text_add(&html, buf_str(&utf8), &text);
+        buf_reset(&own);
+        add_own_words(&own, buf_str(&text));
     }
-    add_preview(out, buf_str(&text));
+    add_preview(out, buf_str(&own));
+    if (!out->len)
+        add_preview(out, buf_str(&text)); /* nothing but a quotation */
 }
 
 static bool is_shown_text(const struct mime_part *p)

@@ -223,10 +223,55 @@ static void test_store_2_corrupt(void **state)
     assert_int_equal(mime_cold_decode(buf_str(&row), &c), ERR_UNSUPPORTED);
 }
 
+/* RFC 8970 leaves the text to the server: what is new in an answer, not what it quotes. */
+static void test_preview_without_quotes(void **state)
+{
+    static const struct {
+        const char *body;
+        str preview;
+    } cases[] = {
+        {"Thanks!\n\nOn Monday X <x@y> wrote:\n> old\n>> older\n", STR_INIT("Thanks!")},
+        {"On 1 May at 10:00, X\n<x@y> wrote:\n\n> old\n\nNo.\n> more\nYes.\n",
+         STR_INIT("No. Yes.")},
+        {"> old\r\nnew\r\n>\r\n> old\r\n\r\nlast", STR_INIT("new last")},
+        {"X wrote:\n> old\n> and older\n", STR_INIT("X wrote: > old > and older")},
+        {"> old\n\n \n", STR_INIT("> old")},
+        {"one\ntwo\nthree:\n> old\n", STR_INIT("one two three:")},
+        {"Dear X:\n\nThree things:\n\n> no\n", STR_INIT("Dear X:")},
+        {"Dear X:\n\n\ntext > text\n >text\n\nend", STR_INIT("Dear X: text > text >text end")},
+        {"-\n> -", STR_INIT("-")},
+        {"", STR_INIT("")},
+        {"\n\n>", STR_INIT(">")},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ARENA_AUTO struct arena a = ARENA_INIT(MIME_ARENA_MAX);
+        BUF_AUTO struct buf row = BUF_INIT(MIME_COLD_MAX), raw = BUF_INIT(4096);
+        struct mime m;
+        struct mime_cold c;
+        buf_addf(&raw, "Subject: x\n\n%s", cases[i].body);
+        cold_of(&a, buf_str(&raw), &m, &row, &c);
+        assert_true(str_eq(c.preview, cases[i].preview));
+    }
+    /* behind a long quotation, too */
+    ARENA_AUTO struct arena a = ARENA_INIT(MIME_ARENA_MAX);
+    BUF_AUTO struct buf row = BUF_INIT(MIME_COLD_MAX), raw = BUF_INIT(MIME_PREVIEW_SCAN);
+    struct mime m;
+    struct mime_cold c;
+    buf_add(&raw, STR("Content-Type: text/plain; charset=utf-8\r\n\r\n"));
+    for (int i = 0; i < 400; i++)
+        buf_add(&raw, STR("> what was said before\r\n"));
+    buf_add(&raw, STR("Gr\xc3\xbc\xc3\x9f"
+                      "e\r\n"));
+    cold_of(&a, buf_str(&raw), &m, &row, &c);
+    assert_str(c.preview, "Gr\xc3\xbc\xc3\x9f"
+                          "e");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_row),
+        cmocka_unit_test(test_preview_without_quotes),
         cmocka_unit_test(test_sections),
         cmocka_unit_test(test_sections_single),
         cmocka_unit_test(test_wire_4_row_limit),

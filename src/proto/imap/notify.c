@@ -99,8 +99,10 @@ enum err notify_remember(struct imap_notify_state *n, const struct imap_listing 
         struct notify_known *k = &n->known[n->nknown];
         if (!row->account)
             continue;
-        *k = (struct notify_known){account_id(row->account), row->mailbox, row->subscribed,
-                                   STR_NONE};
+        *k = (struct notify_known){.owner = account_id(row->account),
+                                   .mailbox = row->mailbox,
+                                   .subscribed = row->subscribed,
+                                   .children = row->children};
         if (!arena_dup(&n->known_arena, row->name, &k->name))
             return ERR_LIMIT;
         n->nknown++;

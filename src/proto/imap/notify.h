@@ -24,7 +24,7 @@ struct notify_account {
 struct notify_known {
     uint64_t owner;
     uint32_t mailbox;
-    bool subscribed;
+    bool subscribed, children;
     str name;
 };
 struct imap_notify_state {

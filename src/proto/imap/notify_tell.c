@@ -34,7 +34,8 @@ void notify_status(struct imap *x, const struct imap_listed *row, uint32_t event
         items |= IMAP_STATUS_MESSAGES | IMAP_STATUS_UIDNEXT;
     if ((events & IMAP_EVENT_FLAG_CHANGE) || !first)
         items |= IMAP_STATUS_UNSEEN;
-    if (imap_has(x, IMAP_ENABLED_CONDSTORE))
+    /* RFC 5465 3.1, 5.1: it is what every change of a flag moves. */
+    if ((events & IMAP_EVENT_FLAG_CHANGE) || imap_has(x, IMAP_ENABLED_CONDSTORE))
         items |= IMAP_STATUS_HIGHESTMODSEQ;
     imap_render_status(x, row->name, m, items, imap_out(x));
     imap_flush_check(x);
@@ -179,7 +180,8 @@ static void tell_row(struct imap *x, const struct imap_listed *row, const struct
     }
     bool renamed = was && !str_eq(was->name, row->name);
     bool subscribed = was ? was->subscribed != row->subscribed : row->subscribed;
-    if ((!was || renamed) && (events & IMAP_EVENT_MAILBOX_NAME))
+    bool parent = was && was->children != row->children; /* of what was made or deleted (5.4) */
+    if ((!was || renamed || parent) && (events & IMAP_EVENT_MAILBOX_NAME))
         list_line(x, row, renamed ? was->name : STR_NONE);
     else if (subscribed && (events & IMAP_EVENT_SUBSCRIPTION_CHANGE))
         list_line(x, row, STR_NONE);
