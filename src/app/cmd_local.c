@@ -19,13 +19,28 @@ enum err local_version(struct command_run *r)
     return ERR_OK;
 }
 
+static bool help_wanted(const struct command_run *r, const struct command_row *row)
+{
+    if (r->nargs > 0 && !str_eq(r->args[0], str_c(row->name)))
+        return false;
+    return r->nargs < 2 || !row->sub[0] || str_eq(r->args[1], str_c(row->sub));
+}
+
 enum err local_help(struct command_run *r)
 {
     BUF_AUTO struct buf line = BUF_INIT(65536);
+    size_t wanted = 0;
+    for (size_t i = 0; i < command_rows_count; i++)
+        wanted += help_wanted(r, &command_rows[i]);
+    if (wanted == 0)
+        return command_fail(r, ERR_INVALID,
+                            "There is no command \"%.*s%s%.*s\"; try: posthouse help.",
+                            STR_ARG(r->args[0]), r->nargs > 1 ? " " : "",
+                            STR_ARG(r->nargs > 1 ? r->args[1] : STR_NONE));
     report_list(&r->report, "commands");
     for (size_t i = 0; i < command_rows_count; i++) {
         const struct command_row *row = &command_rows[i];
-        if (r->nargs > 0 && !str_eq(r->args[0], str_c(row->name)))
+        if (!help_wanted(r, row))
             continue;
         buf_reset(&line);
         command_usage(row, &line);
