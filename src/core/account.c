@@ -236,7 +236,7 @@ static void follow_fiber(void *arg)
     struct account *a = arg;
     enum err e = account_refresh(a);
     if (e != ERR_OK && e != ERR_CANCELED)
-        LOG_WARN("account", "cannot follow account=%llu error=%s", (unsigned long long)a->id,
+        LOG_WARN("account", "cannot follow account=%llu cause=%s", (unsigned long long)a->id,
                  err_name(e));
     a->following = false;
     account_close(a);
