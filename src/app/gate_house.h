@@ -40,6 +40,5 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
 struct ipc_slot *gate_house_slot(struct gate_house *g, uint32_t thread);
 /* Tells the house now what it is to count; at the end. */
 void gate_house_tell(struct gate_house *g) WAITS;
-bool gate_house_is_up(const struct gate_house *g); /* every thread's link */
 
 #endif

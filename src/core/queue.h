@@ -112,12 +112,6 @@ enum err queue_remove(struct store *s, uint64_t id, uint32_t n, size_t *changed)
 /* ---- for delivery and the scheduler ---- */
 /* Is this step in the table of docs/queue.md? to 0: done. */
 bool queue_step_legal(enum queue_state from, enum queue_state to);
-/* Done: the rows go. Those that are gone already are fine (idempotent). */
-enum err queue_finish(struct store *s, uint64_t id, const uint32_t *ns, size_t n) WAITS MUST;
-/* Rewrites one row (state, due, attempts, reply), if it still is in state `from`; else
- * ERR_CONFLICT. */
-enum err queue_update(struct store *s, enum queue_state from,
-                      const struct queue_recipient *r) WAITS MUST;
 
 /* What an attempt gave for one recipient. */
 struct queue_result {

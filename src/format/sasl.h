@@ -62,8 +62,6 @@ bool scram_binding_matches(str binding, str gs2_header, str cb_data);
 
 void scram_server_first(struct buf *out, str nonce, str salt, uint32_t iterations);
 void scram_server_final(struct buf *out, str signature);
-/* error: a value of RFC 5802 7 server-error-value, e.g. "invalid-proof". */
-void scram_server_error(struct buf *out, const char *error);
 
 /* The client side, for smart hosts. */
 void scram_client_first_render(struct buf *out, const char *gs2_header, str user, str nonce);
