@@ -12,7 +12,6 @@
 
 #define HOUSE_WAIT_MS 1000
 #define SMALL_OUT_MAX 4194304 /* bytes in a link; above it small messages go as files too */
-#define HOUSE_THREADS_MAX 64
 #define NOTES_MAX 262144 /* bytes of notes for reports that wait to be told; then they are lost */
 #define NOTES_PAUSE_MS 1000 /* between two tellings */
 

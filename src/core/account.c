@@ -189,17 +189,6 @@ void account_quota_changed(struct account *a)
         o->quota_changed(o->quota_ctx);
 }
 
-enum err account_quota_check(struct account *a, uint64_t bytes, uint64_t messages)
-{
-    struct quota q;
-    TRY(account_quota(a, &q));
-    if (q.bytes && (a->head.bytes > q.bytes || bytes > q.bytes - a->head.bytes))
-        return ERR_QUOTA;
-    if (q.messages && (a->head.messages > q.messages || messages > q.messages - a->head.messages))
-        return ERR_QUOTA;
-    return ERR_OK;
-}
-
 /* ---- waking ---- */
 
 void watchers_signal(struct list *watchers)

@@ -200,7 +200,6 @@ struct change_entry {
     size_t nmessages;
     str name; /* METADATA; borrowed from the row */
 };
-#define CHANGE_ENTRIES_MAX 4200
 
 /* ---- keys ---- */
 struct store_key key_head(void);

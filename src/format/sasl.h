@@ -24,8 +24,6 @@ enum err sasl_plain_parse(str msg, struct sasl_plain *out) MUST;
 void sasl_plain_render(struct buf *out, const struct sasl_plain *m);
 
 /* LOGIN: two prompts, two answers (draft-murchison-sasl-login). */
-#define SASL_LOGIN_PROMPT_USER "VXNlcm5hbWU6"      /* base64 of "Username:" */
-#define SASL_LOGIN_PROMPT_PASS "UGFzc3dvcmQ6"      /* base64 of "Password:" */
 enum err sasl_login_parse(str msg, str *out) MUST; /* one answer, checked as text */
 
 /* EXTERNAL (RFC 4422 App. A): an authorization identity or nothing. */
