@@ -189,8 +189,10 @@ enum err smtp_judge(struct smtp *x, struct buf *trace)
     enum mail_disposition d = disposition_of(x, &v);
     x->t.author = v.author_domain;
     x->t.author_verified = v.dmarc_pass;
-    LOG_INFO("smtp", "judged id=%s author=%.*s dmarc=%s disposition=%u temporary=%s", x->t.id,
-             STR_ARG(v.author_domain), v.dmarc_pass ? "pass" : "no", d, v.temporary ? "yes" : "no");
+    static const char *const words[] = {"accept", "quarantine", "reject"};
+    LOG_INFO("smtp", "judged id=%s author=%.*s dmarc=%s disposition=%s temporary=%s", x->t.id,
+             STR_ARG(v.author_domain), v.dmarc_pass ? "pass" : "no", words[d],
+             v.temporary ? "yes" : "no");
     if (v.temporary && p->defer_temporary) {
         x->t.refusal_code = 451;
         x->t.refusal_status = "4.7.0";
