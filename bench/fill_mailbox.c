@@ -18,7 +18,6 @@
 
 #define FIBERS 64
 #define BATCH 64
-#define WEEK_S 604800
 
 struct filling {
     struct account *account;

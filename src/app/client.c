@@ -188,7 +188,9 @@ int client_run(struct command_run *r, const str *words, size_t n)
             return ask_server(r, fd, words, n);
         if (r->row->where == COMMAND_STORE)
             return run_alone(r, &s);
-        e = command_fail(r, ERR_UNAVAILABLE, "No server runs over %.*s.", STR_ARG(s.data_dir));
+        e = command_fail(r, ERR_UNAVAILABLE,
+                         "No server runs over %.*s; posthouse serve starts one.",
+                         STR_ARG(s.data_dir));
     }
     report_open(&r->report, r->json, &out);
     report_failure(&r->report, e, buf_str(&r->error), &errors);

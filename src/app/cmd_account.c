@@ -3,6 +3,7 @@
 
 #include "app/command.h"
 #include "base/num.h"
+#include "core/auth.h"
 #include "core/mailbox.h"
 #include "core/message.h"
 #include "os/clock.h"
@@ -303,15 +304,6 @@ enum err account_remove(struct command_run *r)
 
 /* ---- app passwords ---- */
 
-static const struct {
-    const char *name;
-    uint32_t bit;
-} protocols[] = {{"smtp", PROTOCOL_SMTP},
-                 {"imap", PROTOCOL_IMAP},
-                 {"pop3", PROTOCOL_POP3},
-                 {"http", PROTOCOL_HTTP},
-                 {"sieve", PROTOCOL_SIEVE}};
-
 static enum err take_protocols(struct command_run *r, uint32_t *out)
 {
     const str *given = command_option(r, "protocols");
@@ -320,9 +312,9 @@ static enum err take_protocols(struct command_run *r, uint32_t *out)
     while (!str_empty(rest)) {
         str_cut(rest, ',', &word, &rest);
         uint32_t bit = 0;
-        for (size_t i = 0; i < ARRAY_LEN(protocols); i++) {
-            if (str_eq_nocase(str_trim(word), str_c(protocols[i].name)))
-                bit = protocols[i].bit;
+        for (uint32_t one = 1; one < PROTOCOL_ALL; one <<= 1) {
+            if (str_eq_nocase(str_trim(word), str_c(protocol_name(one))))
+                bit = one;
         }
         if (!bit)
             return command_fail(r, ERR_INVALID,
@@ -367,11 +359,11 @@ static enum err app_password_list(struct command_run *r, const struct account_en
     for (size_t i = 0; i < n; i++) {
         if (list[i].id == 0)
             continue;
-        str names[ARRAY_LEN(protocols)];
+        str names[PROTOCOLS];
         size_t used = 0;
-        for (size_t p = 0; p < ARRAY_LEN(protocols); p++) {
-            if (list[i].protocols & protocols[p].bit)
-                names[used++] = str_c(protocols[p].name);
+        for (uint32_t one = 1; one < PROTOCOL_ALL; one <<= 1) {
+            if (list[i].protocols & one)
+                names[used++] = str_c(protocol_name(one));
         }
         report_item(&r->report);
         report_u64(&r->report, "id", list[i].id);

@@ -6,6 +6,7 @@
 #include "core/acl.h"
 
 #define PAGE 200
+#define RESOLVE_BYTES_MAX (4u << 20) /* what resolving one target may need */
 
 enum err command_address_fail(struct command_run *r, enum err e, const char *what, str address)
 {
@@ -80,6 +81,19 @@ static void show(struct report *r, const struct address_entry *e)
     report_strs(r, e->kind == ADDRESS_GROUP ? "members" : "targets", e->targets, e->ntargets);
 }
 
+/* Addresses may be made in any order, so this is no error; a slip of the pen is seen all the same.
+ */
+static void say_unknown(struct command_run *r, const str *targets, size_t n) WAITS
+{
+    for (size_t i = 0; i < n; i++) {
+        ARENA_AUTO struct arena scratch = ARENA_INIT(RESOLVE_BYTES_MAX);
+        struct resolution to;
+        if (directory_resolve(r->admin->directory, targets[i], &scratch, &to) == ERR_NO_USER)
+            report_say(&r->report, "Nobody has the address %.*s yet; mail for it is refused.",
+                       STR_ARG(targets[i]));
+    }
+}
+
 static enum err add(struct command_run *r, struct address_entry *e, const char *what)
 {
     TRY(normal(r, r->args[0], &e->address));
@@ -89,6 +103,7 @@ static enum err add(struct command_run *r, struct address_entry *e, const char *
         return failed(r, failure, e->address);
     report_str(&r->report, "address", e->address);
     report_say(&r->report, "Added the %s %.*s.", what, STR_ARG(e->address));
+    say_unknown(r, e->targets, e->ntargets);
     return ERR_OK;
 }
 
@@ -304,5 +319,6 @@ enum err group_members_set(struct command_run *r)
         return failed(r, failure, e.address);
     show(&r->report, &e);
     report_say(&r->report, "The group %.*s has %zu members.", STR_ARG(e.address), kept);
+    say_unknown(r, named, adding ? nnamed : 0);
     return ERR_OK;
 }

@@ -11,6 +11,15 @@
 
 #include <fcntl.h>
 
+/* Whoever is not root names both places. */
+static const char *what_else(const struct command_run *r, enum err e)
+{
+    bool usual = str_empty(r->config_path) || str_empty(r->data_dir);
+    if (e != ERR_DENIED || user_is_root() || !usual)
+        return "";
+    return "; as an ordinary user, name others with --config and --data";
+}
+
 static enum err write_config(struct command_run *r, str path, str domain, str data)
 {
     struct config existing;
@@ -35,8 +44,8 @@ static enum err write_config(struct command_run *r, str path, str domain, str da
     if (e == ERR_OK || e == ERR_NOT_FOUND)
         e = file_replace(AT_FDCWD, path, buf_str(&text));
     if (e != ERR_OK)
-        return command_fail(r, e, "The configuration %.*s cannot be written: %s.", STR_ARG(path),
-                            err_text(e));
+        return command_fail(r, e, "The configuration %.*s cannot be written: %s%s.", STR_ARG(path),
+                            err_text(e), what_else(r, e));
     return ERR_OK;
 }
 
@@ -141,8 +150,8 @@ enum err local_init(struct command_run *r)
     if (e == ERR_OK)
         e = user_absolute_path(data, &real);
     if (e != ERR_OK)
-        return command_fail(r, e, "The data folder %.*s cannot be made: %s.", STR_ARG(data),
-                            err_text(e));
+        return command_fail(r, e, "The data folder %.*s cannot be made: %s%s.", STR_ARG(data),
+                            err_text(e), what_else(r, e));
     s->data_dir = buf_str(&real);
     TRY(write_config(r, path, domain, s->data_dir));
     TRY(server_config_read(path, &s->config, &r->error));

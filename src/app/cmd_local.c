@@ -19,13 +19,28 @@ enum err local_version(struct command_run *r)
     return ERR_OK;
 }
 
+static bool help_wanted(const struct command_run *r, const struct command_row *row)
+{
+    if (r->nargs > 0 && !str_eq(r->args[0], str_c(row->name)))
+        return false;
+    return r->nargs < 2 || !row->sub[0] || str_eq(r->args[1], str_c(row->sub));
+}
+
 enum err local_help(struct command_run *r)
 {
     BUF_AUTO struct buf line = BUF_INIT(65536);
+    size_t wanted = 0;
+    for (size_t i = 0; i < command_rows_count; i++)
+        wanted += help_wanted(r, &command_rows[i]);
+    if (wanted == 0)
+        return command_fail(r, ERR_INVALID,
+                            "There is no command \"%.*s%s%.*s\"; try: posthouse help.",
+                            STR_ARG(r->args[0]), r->nargs > 1 ? " " : "",
+                            STR_ARG(r->nargs > 1 ? r->args[1] : STR_NONE));
     report_list(&r->report, "commands");
     for (size_t i = 0; i < command_rows_count; i++) {
         const struct command_row *row = &command_rows[i];
-        if (r->nargs > 0 && !str_eq(r->args[0], str_c(row->name)))
+        if (!help_wanted(r, row))
             continue;
         buf_reset(&line);
         command_usage(row, &line);
@@ -55,11 +70,20 @@ static void manual(struct buf *out)
         ".SH DESCRIPTION\nA command speaks to the running server over its control socket, and "
         "opens the store alone when none runs. With \\-\\-json it answers with one JSON object. "
         "Its exit status is 0 when it succeeded, 1 when it failed, 2 when it was not "
-        "understood.\n.SH COMMANDS\n");
+        "understood, 75 when it may succeed later.\n.SH OPTIONS\nOf every command:\n"
+        ".TP\n.B \\-\\-config FILE\nthe configuration, when it is not the usual one\n"
+        ".TP\n.B \\-\\-data DIR\nthe data folder, when it is not that of the configuration\n"
+        ".TP\n.B \\-\\-json\nthe answer as one JSON object\n"
+        ".TP\n.B \\-\\-help\nthe help for the command before it\n.SH COMMANDS\n");
     for (size_t i = 0; i < command_rows_count; i++) {
         buf_reset(&usage);
         command_usage(&command_rows[i], &usage);
-        buf_addf(out, ".TP\n.B %.*s\n%s\n", STR_ARG(buf_str(&usage)), command_rows[i].help);
+        buf_add_char(&usage, 0);
+        buf_add_c(out, ".TP\n.B ");
+        config_manual_text(usage.data, out);
+        buf_add_char(out, '\n');
+        config_manual_text(command_rows[i].help, out);
+        buf_add_char(out, '\n');
     }
     buf_add_c(out, ".SH FILES\n.TP\n.I " CONFIG_PATH_DEFAULT "\nThe configuration.\n"
                    ".TP\n.I /var/lib/posthouse\nThe store and the control socket.\n"

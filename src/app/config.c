@@ -556,6 +556,20 @@ void config_render_json(const struct config *c, struct buf *out)
     json_close(&j, '}');
 }
 
+void config_manual_text(const char *text, struct buf *out)
+{
+    if (*text == '.' || *text == '\'')
+        buf_add_c(out, "\\&");
+    for (; *text; text++) {
+        if (*text == '-')
+            buf_add_c(out, "\\-");
+        else if (*text == '\\')
+            buf_add_c(out, "\\e");
+        else
+            buf_add_char(out, *text);
+    }
+}
+
 void config_manual(struct buf *out)
 {
     buf_add_c(out, ".TH POSTHOUSE.CONF 5\n.SH NAME\nposthouse.conf \\- settings of posthouse\n"
@@ -566,9 +580,11 @@ void config_manual(struct buf *out)
         const struct config_row *r = &rows[i];
         if (i == 0 || !str_eq(str_c(rows[i - 1].section), str_c(r->section)))
             buf_addf(out, ".SH [%s]\n", r->section);
-        buf_addf(out, ".TP\n.B %s\n%s\n", r->key, r->text);
-        buf_addf(out, "Default: %s. A change takes effect after a %s.\n",
-                 r->fallback[0] ? r->fallback : "empty",
+        buf_addf(out, ".TP\n.B %s\n", r->key);
+        config_manual_text(r->text, out);
+        buf_add_c(out, "\nDefault: ");
+        config_manual_text(r->fallback[0] ? r->fallback : "empty", out);
+        buf_addf(out, ". A change takes effect after a %s.\n",
                  r->when == CONFIG_RELOAD ? "reload" : "restart");
     }
 }

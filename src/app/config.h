@@ -59,6 +59,8 @@ void config_render(const struct config *c, bool comments, struct buf *out);
 void config_render_json(const struct config *c, struct buf *out);
 /* posthouse.conf(5) as troff. */
 void config_manual(struct buf *out);
+/* Text of a manual as troff takes it: a "-" that can be copied, no line that is a request. */
+void config_manual_text(const char *text, struct buf *out);
 /* Settings that differ and take effect only after a restart: " section.key" each. */
 void config_restart_changes(const struct config *from, const struct config *to, struct buf *out);
 

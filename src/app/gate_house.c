@@ -17,15 +17,6 @@ struct ipc_slot *gate_house_slot(struct gate_house *g, uint32_t thread)
     return thread < g->npeers ? &g->peers[thread].slot : NULL;
 }
 
-bool gate_house_is_up(const struct gate_house *g)
-{
-    for (uint32_t i = 0; i < g->npeers; i++) {
-        if (!g->peers[i].slot.link.up)
-            return false;
-    }
-    return true;
-}
-
 static struct ipc_link *thread_link(struct gate_house *g, uint64_t thread) WAITS
 {
     struct ipc_slot *s = &g->peers[thread % g->npeers].slot;

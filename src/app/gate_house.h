@@ -12,7 +12,6 @@
 
 #define HOUSE_WAIT_MS 1000
 #define SMALL_OUT_MAX 4194304 /* bytes in a link; above it small messages go as files too */
-#define HOUSE_THREADS_MAX 64
 #define NOTES_MAX 262144 /* bytes of notes for reports that wait to be told; then they are lost */
 #define NOTES_PAUSE_MS 1000 /* between two tellings */
 
@@ -40,6 +39,5 @@ void gate_house_init(struct gate_house *g, struct gate_house_peer *peers, uint32
 struct ipc_slot *gate_house_slot(struct gate_house *g, uint32_t thread);
 /* Tells the house now what it is to count; at the end. */
 void gate_house_tell(struct gate_house *g) WAITS;
-bool gate_house_is_up(const struct gate_house *g); /* every thread's link */
 
 #endif

@@ -121,8 +121,6 @@ void ipc_link_stop(struct ipc_link *l);
 enum err ipc_call_once(int fd, enum ipc_method method, const void *args, struct arena *arena,
                        void *results) MUST;
 
-const char *ipc_method_name(enum ipc_method method);
-
 /* The decoder by itself, for the fuzzer: takes one frame off the front of bytes. Gives the bytes
  * used, 0 when the frame is not complete; ERR_CORRUPT in *e when no frame can begin so. */
 size_t ipc_frame_check(str bytes, size_t fds_there, struct arena *arena, enum err *e);

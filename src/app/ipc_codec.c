@@ -164,11 +164,6 @@ const struct ipc_row ipc_rows[IPC_METHODS] = {
 #undef IPC
 #undef F
 
-const char *ipc_method_name(enum ipc_method method)
-{
-    return method < IPC_METHODS ? ipc_rows[method].name : "unknown";
-}
-
 int ipc_head_take(str bytes, struct ipc_head *head)
 {
     if (bytes.len < IPC_HEAD_BYTES)

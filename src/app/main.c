@@ -28,6 +28,26 @@ static enum err take_secret(struct command_run *r)
     return arena_dup(&r->arena, buf_str(&line), &r->secret) ? ERR_OK : ERR_NOMEM;
 }
 
+/* "--help" behind a command asks for its row of the help. */
+static size_t turn_to_help(str *words, size_t n)
+{
+    str kept[4] = {STR("help")};
+    size_t names = 0, k = 1;
+    bool asked = n == 1 && str_eq(words[0], STR("-h")), json = false;
+    for (size_t i = 0; i < n && !str_eq(words[i], STR("--")); i++) {
+        asked = asked || str_eq(words[i], STR("--help"));
+        json = json || str_eq(words[i], STR("--json"));
+        if (!str_starts(words[i], STR("-")) && names++ < 2)
+            kept[k++] = words[i];
+    }
+    if (!asked)
+        return n;
+    if (json)
+        kept[k++] = STR("--json");
+    memcpy(words, kept, k * sizeof(*words));
+    return k;
+}
+
 static int run_local(struct command_run *r)
 {
     BUF_AUTO struct buf out = BUF_INIT(COMMAND_OUT_MAX);
@@ -54,8 +74,7 @@ int main(int argc, char **argv)
     size_t n = 0;
     for (int i = 1; i < argc && n < COMMAND_WORDS_MAX; i++)
         words[n++] = str_c(argv[i]);
-    if (n == 1 && (str_eq(words[0], STR("--help")) || str_eq(words[0], STR("-h"))))
-        words[0] = STR("help");
+    n = turn_to_help(words, n);
     if (n == 1 && str_eq(words[0], STR("--version")))
         words[0] = STR("version");
     struct command_run r = {0};

@@ -8,7 +8,7 @@
 
 #include "app/roles.h"
 
-/* Called once, when every gate accepts and reaches the house. */
+/* Called once, when every gate accepts and the links that links.def calls needed are up. */
 typedef void parent_ready_fn(void *arg, const struct server *s);
 
 /* Runs until SIGTERM, SIGINT or `posthouse ctl stop`; the result is the exit status. SIGHUP

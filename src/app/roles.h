@@ -84,7 +84,7 @@ int keys_main(struct server *s, int control);
 /* Applies the role's row; a process that cannot be confined must not run. */
 enum err role_enter(enum role r, const struct server *s) MUST;
 const char *role_name(enum role r);
-/* The table as text, for `ctl status` and docs. */
+/* What the row says that it may ask: words for people, held against links.def by a test. */
 const char *role_calls(enum role r);
 
 /* PEM texts of certificates in one sealed memory file and back. */

@@ -19,7 +19,8 @@ enum err server_config_read(str path, struct config *out, struct buf *error)
     BUF_AUTO struct buf text = BUF_INIT(CONFIG_TEXT_MAX);
     enum err e = file_read_whole(AT_FDCWD, path, &text);
     if (e != ERR_OK) {
-        buf_addf(error, "The configuration %.*s cannot be read: %s.", STR_ARG(path), err_text(e));
+        buf_addf(error, "The configuration %.*s cannot be read: %s%s.", STR_ARG(path), err_text(e),
+                 e == ERR_NOT_FOUND ? "; posthouse init makes one, --config names another" : "");
         return e;
     }
     return config_parse(path, buf_str(&text), out, error);
@@ -119,6 +120,21 @@ static enum err bind_port(const struct server *s, struct server_socket *k)
     return ERR_OK;
 }
 
+static const char *bind_failure(const struct server_socket *k, enum err e)
+{
+    bool port = str_empty(k->where.path);
+    switch (e) {
+    case ERR_EXISTS:
+        return "the address is in use";
+    case ERR_UNAVAILABLE:
+        return port ? "this host does not have the address" : err_text(e);
+    case ERR_DENIED:
+        return port ? "ports below 1024 are root's" : err_text(e);
+    default:
+        return err_text(e);
+    }
+}
+
 static enum err socket_bind(struct server *s, struct server_socket *k, struct buf *error)
 {
     ARENA_AUTO struct arena arena = ARENA_INIT(16384);
@@ -131,8 +147,7 @@ static enum err socket_bind(struct server *s, struct server_socket *k, struct bu
         return ERR_OK;
     k->fd = -1;
     buf_addf(error, "listen.%s: cannot listen on %s: %s.", listener_rows[k->kind].name,
-             k->text + strlen(listener_rows[k->kind].name) + 1,
-             e == ERR_EXISTS ? "the address is in use" : err_text(e));
+             k->text + strlen(listener_rows[k->kind].name) + 1, bind_failure(k, e));
     return e;
 }
 

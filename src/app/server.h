@@ -25,7 +25,7 @@ enum err server_certificates(const struct config *c, struct arena *a, struct tls
  * which. All or nothing. */
 enum err server_sockets(struct server *s, bool opened[SOCKETS_MAX], bool closed[SOCKETS_MAX],
                         struct buf *error) MUST;
-/* Where a socket really listens: "smtp *:25"; the bound port of a wildcard one. */
+/* The port of the first socket of that kind, also where the system chose it; 0: there is none. */
 uint16_t server_port(const struct server *s, enum listener_kind kind);
 /* A path relative to the data folder, or as it is when absolute. */
 str server_path(const struct server *s, str path, struct arena *a);

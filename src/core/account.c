@@ -199,17 +199,6 @@ void account_quota_changed(struct account *a)
         o->quota_changed(o->quota_ctx);
 }
 
-enum err account_quota_check(struct account *a, uint64_t bytes, uint64_t messages)
-{
-    struct quota q;
-    TRY(account_quota(a, &q));
-    if (q.bytes && (a->head.bytes > q.bytes || bytes > q.bytes - a->head.bytes))
-        return ERR_QUOTA;
-    if (q.messages && (a->head.messages > q.messages || messages > q.messages - a->head.messages))
-        return ERR_QUOTA;
-    return ERR_OK;
-}
-
 /* ---- waking ---- */
 
 void watchers_signal(struct list *watchers)
@@ -246,7 +235,7 @@ static void follow_fiber(void *arg)
     struct account *a = arg;
     enum err e = account_refresh(a);
     if (e != ERR_OK && e != ERR_CANCELED)
-        LOG_WARN("account", "cannot follow account=%llu error=%s", (unsigned long long)a->id,
+        LOG_WARN("account", "cannot follow account=%llu cause=%s", (unsigned long long)a->id,
                  err_name(e));
     a->following = false;
     account_close(a);

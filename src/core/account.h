@@ -58,8 +58,6 @@ void account_status(const struct account *a, struct account_status *out);
 enum err account_quota(struct account *a, struct quota *out) WAITS MUST;
 /* To be called by whoever changed an account's limits in the directory. */
 void account_quota_changed(struct account *a);
-/* ERR_QUOTA when so much more would not fit. */
-enum err account_quota_check(struct account *a, uint64_t bytes, uint64_t messages) WAITS MUST;
 
 /* Takes in what others committed, up to a version that was current after the call began. Sessions
  * need not call it: the watch does it. */

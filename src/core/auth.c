@@ -110,6 +110,13 @@ void auth_close(struct auth *a)
     arena_free(&arena);
 }
 
+const char *protocol_name(enum protocol one)
+{
+    static const char *const names[PROTOCOLS] = {"smtp", "imap", "pop3", "http", "sieve"};
+    size_t bit = (size_t)__builtin_ctz(one | 1u << PROTOCOLS);
+    return bit < PROTOCOLS ? names[bit] : "none";
+}
+
 enum err auth_decide(const struct auth_facts *f)
 {
     if (!f->secure)
@@ -177,10 +184,9 @@ static void limits_note(struct auth *a, const struct auth_attempt *at, bool succ
 
 static enum err refuse(struct auth *a, const struct auth_attempt *at, enum err e, const char *why)
 {
-    BUF_AUTO struct buf source = BUF_INIT(64);
-    address_render(&at->source, &source);
-    LOG_WARN("auth", "refused login=%.*s source=%.*s protocol=%d cause=%s", STR_ARG(at->login),
-             STR_ARG(buf_str(&source)), at->protocol, why);
+    char source[ADDRESS_TEXT_MAX];
+    LOG_WARN("auth", "refused login=%.*s source=%s protocol=%s cause=%s", STR_ARG(at->login),
+             address_text(&at->source, source), protocol_name(at->protocol), why);
     if (err_class(e) == ERR_CLASS_PERM && e != ERR_TLS_REQUIRED)
         limits_note(a, at, false);
     return e == ERR_EXPIRED ? ERR_AUTH : e;

@@ -10,6 +10,8 @@
 #include "core/credentials.h"
 #include "core/house.h"
 
+const char *protocol_name(enum protocol one); /* "imap" */
+
 struct auth_policy {
     uint32_t failures;        /* allowed per (account, source) in period_ms before it is slowed */
     uint32_t source_failures; /* per source over all accounts, much higher */

@@ -8,6 +8,7 @@
 #include "core/forward.h"
 #include "format/header.h"
 #include "format/mime_cold.h"
+#include "format/smtp_syntax.h"
 #include "os/clock.h"
 #include "os/rand.h"
 
@@ -24,7 +25,7 @@ bool bounce_wanted(const struct queue_message *m, const struct queue_recipient *
     const struct envelope *e = &m->envelope;
     if (str_empty(e->sender) || e->sender_failed || r->notify & NOTIFY_NEVER)
         return false;
-    if (r->mailbox_hint == 1 && !e->account) /* judged as junk when it came */
+    if (r->junk && !e->account) /* judged as junk when it came */
         return false;
     switch (action) {
     case DSN_FAILED:
@@ -60,8 +61,6 @@ static const char *status_of(enum dsn_action action)
     return action == DSN_FAILED ? "5.0.0" : action == DSN_DELAYED ? "4.0.0" : "2.0.0";
 }
 
-static bool takes_all(enum dsn_action a) { return a == DSN_FAILED; }
-
 /* How much goes back: RET, but never a whole message for anything else than a failure. */
 static enum err read_original(struct report *r) WAITS
 {
@@ -69,8 +68,9 @@ static enum err read_original(struct report *r) WAITS
     uint64_t size = m->trace_len + m->content_len;
     bool full = false;
     for (size_t i = 0; i < r->dsn.count; i++)
-        full = full || takes_all(r->items[i].action);
-    full = full && m->envelope.ret != 2 && size <= BOUNCE_FULL_MAX && m->envelope.body != 2;
+        full = full || r->items[i].action == DSN_FAILED;
+    full = full && m->envelope.ret != SMTP_RET_HDRS && size <= BOUNCE_FULL_MAX &&
+           m->envelope.body != SMTP_BODY_BINARYMIME;
     uint64_t want = full ? size : MIN(size, (uint64_t)BOUNCE_HEADER_MAX);
     TRY(store_blob_read(accounts_store(r->d->accounts), &m->blob, 0, want, &r->original));
     str text = buf_str(&r->original);
@@ -143,7 +143,7 @@ static enum err address_report(struct report *r) WAITS
         };
     r->envelope = (struct envelope){
         .fd = -1,
-        .body = 1,
+        .body = SMTP_BODY_8BITMIME,
         .smtputf8 = !utf8_is_ascii(sender),
         .helo = r->d->host_name,
         .mime = buf_str(&r->mime),

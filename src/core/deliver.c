@@ -166,9 +166,9 @@ static enum err find_loops(struct plan *p)
 
 /* ---- into an account ---- */
 
-static enum err find_mailbox(struct account *a, uint8_t hint, uint32_t *id)
+static enum err find_mailbox(struct account *a, bool junk, uint32_t *id)
 {
-    const struct mailbox *m = hint == 1 ? mailbox_by_role(a, ROLE_JUNK) : NULL;
+    const struct mailbox *m = junk ? mailbox_by_role(a, ROLE_JUNK) : NULL;
     if (!m)
         m = mailbox_find(a, STR("INBOX"));
     if (!m) {
@@ -181,7 +181,7 @@ static enum err find_mailbox(struct account *a, uint8_t hint, uint32_t *id)
     return ERR_OK;
 }
 
-static enum err put(struct deliver_ctx *d, uint64_t account, uint8_t hint, struct message_new *m,
+static enum err put(struct deliver_ctx *d, uint64_t account, bool junk, struct message_new *m,
                     str sender, str address, const struct store_token *token)
 {
     struct account *a;
@@ -194,7 +194,7 @@ static enum err put(struct deliver_ctx *d, uint64_t account, uint8_t hint, struc
         return ERR_LIMIT;
     m->prefix = buf_str(&prefix);
     TRY(account_open(d->accounts, account, &a));
-    enum err e = find_mailbox(a, hint, &mailbox);
+    enum err e = find_mailbox(a, junk, &mailbox);
     if (e == ERR_OK)
         e = message_add(a, mailbox, m, 1, token, &added, &result);
     account_close(a);
@@ -220,8 +220,7 @@ static enum err deliver_directly(struct plan *p)
     m.len = e->size;
     m.trace = e->trace;
     m.mime = e->mime;
-    return put(p->d, t->account, e->recipients[t->recipient].mailbox_hint, &m, e->sender,
-               t->address, NULL);
+    return put(p->d, t->account, e->recipients[t->recipient].junk, &m, e->sender, t->address, NULL);
 }
 
 /* ---- from the queue ---- */
@@ -247,7 +246,7 @@ static enum err put_row(struct deliver_ctx *d, const struct queue_message *q,
     m.content_len = q->content_len;
     m.mime = mime;
     m.internal_date = (int64_t)(q->created_ms / 1000);
-    return put(d, r->account, r->mailbox_hint, &m, q->envelope.sender, r->address, &token);
+    return put(d, r->account, r->junk, &m, q->envelope.sender, r->address, &token);
 }
 
 static uint64_t pause_ms(uint32_t attempts)
@@ -300,9 +299,9 @@ static void say_failed(const struct outcome *o, const struct queue_result *x, en
 {
     const struct queue_recipient *r = o->row;
     if (o->err != ERR_OK)
-        LOG_WARN("deliver", "queue=%llu recipient=%u account=%llu error=%s %s%s",
-                 (unsigned long long)r->id, r->n, (unsigned long long)r->account, err_name(o->err),
-                 x->to ? "later" : "given up", noted == ERR_OK ? "" : " (not noted)");
+        LOG_WARN("deliver", "%s%s queue=%llu recipient=%u account=%llu cause=%s",
+                 x->to ? "later" : "given up", noted == ERR_OK ? "" : " (not noted)",
+                 (unsigned long long)r->id, r->n, (unsigned long long)r->account, err_name(o->err));
 }
 
 /* One commit for a page of rows, with one report about those that the sender is to hear of. */
@@ -380,7 +379,7 @@ void deliver_rows(struct deliver_ctx *d, const struct queue_message *q,
     struct spread s = {.d = d, .q = q, .rows = rows, .n = n, .outcomes = outcomes, .mime = mime};
     enum err e = spread(&s);
     if (e != ERR_OK)
-        LOG_WARN("deliver", "queue=%llu error=%s later", (unsigned long long)q->id, err_name(e));
+        LOG_WARN("deliver", "later queue=%llu cause=%s", (unsigned long long)q->id, err_name(e));
 }
 
 /* FUTURERELEASE (RFC 4865). */
@@ -393,7 +392,7 @@ static struct queue_recipient row_for(const struct envelope_recipient *r)
         .original = r->address,
         .orcpt = r->orcpt,
         .notify = r->notify,
-        .mailbox_hint = r->mailbox_hint,
+        .junk = r->junk,
     };
 }
 

@@ -13,7 +13,6 @@
 
 #define DKIM_DOMAIN_KEYS_MAX 16
 #define DKIM_PUBLISH_WAIT_S 86400 /* a record may be absent from caches for so long */
-#define DKIM_RETIRE_S 604800      /* queues of others: after it a retired key may be removed */
 #define DKIM_SELECTOR_MAX 63      /* bytes: one label */
 
 enum dkim_use { DKIM_WAITING = 1, DKIM_SIGNING = 2, DKIM_RETIRED = 3 };

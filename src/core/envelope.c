@@ -45,7 +45,7 @@ void envelope_encode(const struct envelope *e, struct buf *out)
         buf_add_sized(out, r->address);
         buf_add_sized(out, r->orcpt);
         buf_add_char(out, (char)r->notify);
-        buf_add_char(out, (char)r->mailbox_hint);
+        buf_add_char(out, (char)r->junk);
     }
 }
 
@@ -62,7 +62,7 @@ static enum err decode_recipients(struct reader *r, struct arena *arena, struct 
         if (!arena_dup(arena, address, &all[i].address) || !arena_dup(arena, orcpt, &all[i].orcpt))
             return ERR_NOMEM;
         all[i].notify = read_u8(r);
-        all[i].mailbox_hint = read_u8(r);
+        all[i].junk = read_u8(r);
     }
     e->recipients = all;
     e->nrecipients = n;

@@ -23,6 +23,7 @@ enum protocol {
     PROTOCOL_SIEVE = 16,
     PROTOCOL_ALL = 31,
 };
+#define PROTOCOLS 5 /* bits of PROTOCOL_ALL */
 
 struct auth_attempt {
     enum protocol protocol;
@@ -52,10 +53,10 @@ struct recipient_verdict {
 };
 
 struct envelope_recipient {
-    str address;          /* as accepted */
-    str orcpt;            /* RFC 3461, decoded "type;address", or empty */
-    uint8_t notify;       /* RECIPIENT_NOTIFY_* bits, 0: default */
-    uint8_t mailbox_hint; /* 0 inbox, 1 junk (quarantine verdict) */
+    str address;    /* as accepted */
+    str orcpt;      /* RFC 3461, decoded "type;address", or empty */
+    uint8_t notify; /* NOTIFY_* bits; 0: default */
+    bool junk;      /* judged so: into Junk, not INBOX */
 };
 enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
 
@@ -63,8 +64,8 @@ enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 
 struct envelope {
     str sender;   /* reverse-path without <>; empty: null sender */
     str envid;    /* RFC 3461, decoded */
-    uint8_t ret;  /* 0 unset, 1 FULL, 2 HDRS */
-    uint8_t body; /* 0 7BIT, 1 8BITMIME, 2 BINARYMIME */
+    uint8_t ret;  /* enum smtp_ret (format/smtp_syntax.h) */
+    uint8_t body; /* enum smtp_body, there too */
     bool smtputf8, requiretls;
     bool tls_report;        /* ours: it goes out however TLS fails (RFC 8460 3), and uncounted */
     bool sender_failed;     /* its domain says that it is forged: no report goes there (accept-5) */

@@ -546,7 +546,7 @@ static void purge_fiber(void *arg)
     struct account *a = arg;
     enum err e = mailbox_purge(a);
     if (e != ERR_OK && e != ERR_CANCELED)
-        LOG_WARN("mailbox", "purge later account=%llu error=%s", (unsigned long long)a->id,
+        LOG_WARN("mailbox", "purge later account=%llu cause=%s", (unsigned long long)a->id,
                  err_name(e));
     a->purge_running = false;
     account_close(a);
@@ -669,6 +669,8 @@ enum err mailbox_purge(struct account *a)
             id = ((struct box *)box)->purging ? ((struct box *)box)->pub.id : 0;
         if (!id)
             return ERR_OK;
-        TRY(purge_box(a, id));
+        enum err e = purge_box(a, id);
+        if (e != ERR_OK && (e != ERR_NOT_FOUND || box_get(a, id)))
+            return e; /* without its box another purge has ended it */
     }
 }

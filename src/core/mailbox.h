@@ -58,7 +58,7 @@ enum err mailbox_set_role(struct account *a, uint32_t id, enum mailbox_role role
 enum err mailbox_keywords(struct account *a, uint32_t id, const str *names, size_t n,
                           uint64_t *bits) WAITS MUST;
 
-/* Waits until no deleted mailbox of the account has messages left. For tests and check. */
+/* Waits until no deleted mailbox of the account has messages left, whoever takes them out. */
 enum err mailbox_purge(struct account *a) WAITS MUST;
 
 #endif

@@ -35,8 +35,8 @@ struct queue_recipient {
     str address;  /* final: Delivered-To here, RCPT there */
     str original; /* as the sender gave it */
     str orcpt;
-    uint8_t notify;       /* NOTIFY_* */
-    uint8_t mailbox_hint; /* as in struct envelope_recipient */
+    uint8_t notify; /* NOTIFY_* */
+    bool junk;      /* as in struct envelope_recipient */
     uint32_t attempts;
     uint64_t due_ms, last_ms; /* wall clock; last attempt, 0 never */
     enum err last_error;
@@ -109,15 +109,9 @@ enum err queue_retry(struct store *s, uint64_t id, uint32_t n, uint64_t due_ms,
 /* Held by hand or not: the recipient gets nothing. */
 enum err queue_remove(struct store *s, uint64_t id, uint32_t n, size_t *changed) WAITS MUST;
 
-/* ---- for delivery (and, later, the relay) ---- */
+/* ---- for delivery and the scheduler ---- */
 /* Is this step in the table of docs/queue.md? to 0: done. */
 bool queue_step_legal(enum queue_state from, enum queue_state to);
-/* Done: the rows go. Those that are gone already are fine (idempotent). */
-enum err queue_finish(struct store *s, uint64_t id, const uint32_t *ns, size_t n) WAITS MUST;
-/* Rewrites one row (state, due, attempts, reply), if it still is in state `from`; else
- * ERR_CONFLICT. */
-enum err queue_update(struct store *s, enum queue_state from,
-                      const struct queue_recipient *r) WAITS MUST;
 
 /* What an attempt gave for one recipient. */
 struct queue_result {
@@ -135,9 +129,9 @@ enum err queue_lease(struct store *s, uint64_t id, uint32_t *ns, size_t *n, uint
                      uint64_t until_ms) WAITS MUST;
 /* The end of an attempt, in one commit: each result is applied to a row that is still in state
  * `from` (ACTIVE: with this lease); one that ends a row is applied in any state, for what was
- * delivered is delivered. made: may be NULL; it is queued by the same
- * commit that gives the reason for it. ERR_CONFLICT: no row
- * was as expected, nothing was done. At most QUEUE_SETTLE_MAX results. */
+ * delivered is delivered. made: may be NULL; it is queued by the same commit that gives the reason
+ * for it. ERR_CONFLICT: no row was as expected, nothing was done. At most QUEUE_SETTLE_MAX results.
+ */
 #define QUEUE_SETTLE_MAX 200
 enum err queue_settle(struct store *s, uint64_t id, enum queue_state from, uint64_t lease_ms,
                       const struct queue_result *results, size_t n,

@@ -248,50 +248,6 @@ enum err queue_remove(struct store *s, uint64_t id, uint32_t n, size_t *changed)
     return change(s, id, decide_by_hand, &(struct by_hand){.n = n, .what = HAND_REMOVE}, changed);
 }
 
-struct finish {
-    const uint32_t *ns;
-    size_t n;
-};
-
-static bool decide_finish(void *arg, struct queue_recipient *r, enum queue_state *to)
-{
-    const struct finish *f = arg;
-    *to = 0;
-    for (size_t i = 0; i < f->n; i++)
-        if (f->ns[i] == r->n)
-            return true;
-    return false;
-}
-
-enum err queue_finish(struct store *s, uint64_t id, const uint32_t *ns, size_t n)
-{
-    size_t changed;
-    enum err e = change(s, id, decide_finish, &(struct finish){ns, n}, &changed);
-    return e == ERR_NOT_FOUND ? ERR_OK : e;
-}
-
-struct update {
-    enum queue_state from;
-    const struct queue_recipient *row;
-};
-
-static bool decide_update(void *arg, struct queue_recipient *r, enum queue_state *to)
-{
-    const struct update *u = arg;
-    if (r->n != u->row->n || r->state != u->from)
-        return false;
-    *r = *u->row;
-    *to = u->row->state;
-    return true;
-}
-
-enum err queue_update(struct store *s, enum queue_state from, const struct queue_recipient *r)
-{
-    size_t changed;
-    TRY(change(s, r->id, decide_update, &(struct update){from, r}, &changed));
-    return changed ? ERR_OK : ERR_CONFLICT;
-}
-
 /* ---- attempts ---- */
 
 struct lease {

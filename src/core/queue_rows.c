@@ -47,7 +47,7 @@ void queue_recipient_encode(const struct queue_recipient *q, struct buf *out)
     buf_add_char(out, (char)q->state);
     buf_add_char(out, (char)q->held_from);
     buf_add_char(out, (char)q->notify);
-    buf_add_char(out, (char)q->mailbox_hint);
+    buf_add_char(out, (char)q->junk);
     buf_add_be64(out, q->account);
     buf_add_be64(out, q->due_ms);
     buf_add_be64(out, q->last_ms);
@@ -82,7 +82,7 @@ enum err queue_recipient_decode(uint64_t id, uint32_t n, str value, struct queue
     q->state = read_u8(&r);
     q->held_from = read_u8(&r);
     q->notify = read_u8(&r);
-    q->mailbox_hint = read_u8(&r);
+    q->junk = read_u8(&r);
     q->account = read_be64(&r);
     q->due_ms = read_be64(&r);
     q->last_ms = read_be64(&r);

@@ -5,9 +5,8 @@
  * versions and answer ERR_CORRUPT for what they cannot read. docs/decisions/003-mail-rows.md says
  * why each row is what it is.
  *
- * Partition of an account = its id. Truth: HEAD MAILBOX STATE INSTANCE MESSAGE AT CHANGE.
- * Derived: THREAD SEARCH SNAPSHOT. Spaces not named here are free for others (ACL, METADATA,
- * search, calendars).
+ * Partition of an account = its id. Derived are THREAD, SEARCH and SNAPSHOT; all else is truth.
+ * Numbers that have no name here are free for what comes later (calendars, contacts).
  */
 #ifndef CORE_SCHEMA_H
 #define CORE_SCHEMA_H
@@ -29,8 +28,7 @@ enum space {
     SPACE_THREAD = 8,    /* (key u64) -> thread u64 */
     SPACE_ACL = 9,       /* (mailbox u32) -> who may do what there (core/acl.h) */
     SPACE_METADATA = 10, /* (scope u8, owner u64, mailbox u32, entry) -> core/metadata.h */
-    /* Reserved for what comes later, so that nobody takes it for something else. */
-    SPACE_SEARCH = 11, /* (first message u64) -> struct search_row: derived, see search_index.h */
+    SPACE_SEARCH = 11,   /* (first message u64) -> struct search_row: derived, see search_index.h */
     SPACE_SUBSCRIBED = 12, /* (owner u64, mailbox u32) -> empty: others' mailboxes (core/acl.h);
                             owner 0 -> name of a deleted one of one's own (core/subscription.h) */
     SPACE_URLKEY = 13,     /* (mailbox u32) -> key of its URLAUTH tokens (core/urlkey.h) */
@@ -42,13 +40,6 @@ enum space {
     SPACE_QUEUE_DUE = 35,
     SPACE_QUEUE_LEFT = 36,
     SPACE_QUEUE_LOG = 37,
-    /* In STORE_PARTITION_GREYLIST (core/greylist.h). */
-    SPACE_GREY_TRIPLET = 64, /* (16 bytes of a hash of what it is) */
-    SPACE_GREY_CLIENT = 65,  /* (family u8, 8 bytes of its network) */
-    SPACE_GREY_COUNT = 66,   /* () -> be64 counter of the rows of both */
-    /* In STORE_PARTITION_SENDING (core/send_limit.h). */
-    SPACE_SEND_USED = 72,  /* (account u64) -> what it has sent lately */
-    SPACE_SEND_LIMIT = 73, /* (account u64) -> limits of its own */
     /* In STORE_PARTITION_REPORTS (core/report_rows.h). */
     SPACE_REPORT_DAY = 48,
     SPACE_REPORT_SEEN = 49,
@@ -56,6 +47,13 @@ enum space {
     SPACE_REPORT_SENT = 51,
     SPACE_REPORT_TAKEN = 52,
     SPACE_REPORT_ROW = 53,
+    /* In STORE_PARTITION_GREYLIST (core/greylist.h). */
+    SPACE_GREY_TRIPLET = 64, /* (16 bytes of a hash of what it is) */
+    SPACE_GREY_CLIENT = 65,  /* (family u8, 8 bytes of its network) */
+    SPACE_GREY_COUNT = 66,   /* () -> be64 counter of the rows of both */
+    /* In STORE_PARTITION_SENDING (core/send_limit.h). */
+    SPACE_SEND_USED = 72,  /* (account u64) -> what it has sent lately */
+    SPACE_SEND_LIMIT = 73, /* (account u64) -> limits of its own */
 };
 
 /* System flags of a message (RFC 9051 2.3.2). Everything else is a keyword. */
@@ -202,7 +200,6 @@ struct change_entry {
     size_t nmessages;
     str name; /* METADATA; borrowed from the row */
 };
-#define CHANGE_ENTRIES_MAX 4200
 
 /* ---- keys ---- */
 struct store_key key_head(void);

@@ -35,15 +35,15 @@ enum {
 /* ---- positions ----
  * The tokens of a document are numbered, and each knows what stands between it and the one before,
  * so that a phrase is decided without its text. */
-enum segment_gap { /* a byte; else the one character of ASCII that it is */
-                   SEGMENT_GAP_NONE =
-                       1,             /* nothing: the next character, or a word behind characters */
-                   SEGMENT_GAP_COLON, /* ": ": maybe the end of a field's name */
-                   SEGMENT_GAP_COMMA, /* ", " */
-                   SEGMENT_GAP_STOP,  /* ". " */
-                   SEGMENT_GAP_LINE,  /* CR LF */
-                   SEGMENT_GAP_OTHER =
-                       255, /* anything else, which must be compared; a record begins */
+
+/* A byte; one that has no name here is the one character of ASCII that stands there. */
+enum segment_gap {
+    SEGMENT_GAP_NONE = 1,    /* nothing: the next character, or a word behind characters */
+    SEGMENT_GAP_COLON,       /* ": ": maybe the end of a field's name */
+    SEGMENT_GAP_COMMA,       /* ", " */
+    SEGMENT_GAP_STOP,        /* ". " */
+    SEGMENT_GAP_LINE,        /* CR LF */
+    SEGMENT_GAP_OTHER = 255, /* anything else, which must be compared; a record begins */
 };
 static inline uint8_t segment_gap_of(str between)
 {

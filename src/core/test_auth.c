@@ -316,6 +316,7 @@ static void no_secret_is_logged(void **state)
     OK(try(&d, "b@example.test", "192.0.2.1", "beta"));
     log_set_sink(NULL);
     assert_true(logged.len > 0);
+    assert_true(str_find(buf_str(&logged), STR(" source=192.0.2.1 protocol=imap ")) != STR_NPOS);
     assert_true(str_find(buf_str(&logged), STR("hunter2")) == STR_NPOS);
     assert_true(str_find(buf_str(&logged), STR("beta")) == STR_NPOS);
     buf_free(&logged);

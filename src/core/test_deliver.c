@@ -133,7 +133,7 @@ static void one_account_is_one_commit(void *arg)
         str_starts(buf_str(&out), STR("Return-Path: <from@far.test>\r\nDelivered-To: user1")));
     assert_true(str_ends(buf_str(&out), text));
     account_close(a);
-    p.recipients[0].mailbox_hint = 1;
+    p.recipients[0].junk = true;
     OK(send(&p));
     assert_int_equal(has(&p, 1, ROLE_JUNK), 1);
     post_close(&p);

@@ -13,8 +13,6 @@
 
 #define CHUNKS_BYTES_MAX (1ull << 32)
 
-struct account *view_account(const struct mailbox_view *v) { return v->account; }
-
 const struct mailbox *view_mailbox(const struct mailbox_view *v)
 {
     struct box *b = v->gone ? NULL : box_get(v->account, v->mailbox);

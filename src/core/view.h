@@ -22,7 +22,6 @@ struct mailbox_view;
 enum err view_open(struct account *a, uint32_t mailbox, struct mailbox_view **out) WAITS MUST;
 void view_close(struct mailbox_view *v); /* NULL is fine */
 
-struct account *view_account(const struct mailbox_view *v);
 /* NULL when the mailbox was deleted. */
 const struct mailbox *view_mailbox(const struct mailbox_view *v);
 size_t view_count(const struct mailbox_view *v);

@@ -12,7 +12,6 @@
 
 #define DNS_MESSAGE_MAX 65535
 #define DNS_TSIG_FUDGE_S 300
-#define DNS_TSIG_MAC_BYTES 32
 
 /* Builds one update. A name that is none, or too much, makes `failed`; ask once at the end. */
 struct dns_update {

@@ -3,10 +3,8 @@
 
 #include <assert.h>
 
-static const struct {
-    str name, text;
-} limits[LIMITS_COUNT] = {
-#define LIMIT(limit, value, what) [LIMIT_##limit] = {STR_INIT(#limit), STR_INIT(what)},
+static const str names[LIMITS_COUNT] = {
+#define LIMIT(limit, value, what) [LIMIT_##limit] = STR_INIT(#limit),
 #include "format/limits.def"
 #undef LIMIT
 };
@@ -14,11 +12,5 @@ static const struct {
 str limit_name(enum limit l)
 {
     assert(l < LIMITS_COUNT);
-    return limits[l].name;
-}
-
-str limit_text(enum limit l)
-{
-    assert(l < LIMITS_COUNT);
-    return limits[l].text;
+    return names[l];
 }

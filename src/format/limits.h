@@ -23,6 +23,5 @@ enum limit {
 };
 
 str limit_name(enum limit l); /* "MIME_PARTS_MAX"; empty for LIMIT_NONE */
-str limit_text(enum limit l); /* one sentence for replies and logs */
 
 #endif

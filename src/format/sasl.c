@@ -205,12 +205,6 @@ void scram_server_final(struct buf *out, str signature)
     code_base64(out, signature);
 }
 
-void scram_server_error(struct buf *out, const char *error)
-{
-    buf_add_c(out, "e=");
-    buf_add_c(out, error);
-}
-
 void scram_client_first_render(struct buf *out, const char *gs2_header, str user, str nonce)
 {
     buf_add_c(out, gs2_header);

@@ -24,8 +24,6 @@ enum err sasl_plain_parse(str msg, struct sasl_plain *out) MUST;
 void sasl_plain_render(struct buf *out, const struct sasl_plain *m);
 
 /* LOGIN: two prompts, two answers (draft-murchison-sasl-login). */
-#define SASL_LOGIN_PROMPT_USER "VXNlcm5hbWU6"      /* base64 of "Username:" */
-#define SASL_LOGIN_PROMPT_PASS "UGFzc3dvcmQ6"      /* base64 of "Password:" */
 enum err sasl_login_parse(str msg, str *out) MUST; /* one answer, checked as text */
 
 /* EXTERNAL (RFC 4422 App. A): an authorization identity or nothing. */
@@ -62,8 +60,6 @@ bool scram_binding_matches(str binding, str gs2_header, str cb_data);
 
 void scram_server_first(struct buf *out, str nonce, str salt, uint32_t iterations);
 void scram_server_final(struct buf *out, str signature);
-/* error: a value of RFC 5802 7 server-error-value, e.g. "invalid-proof". */
-void scram_server_error(struct buf *out, const char *error);
 
 /* The client side, for smart hosts. */
 void scram_client_first_render(struct buf *out, const char *gs2_header, str user, str nonce);

@@ -40,17 +40,6 @@ void smtp_reply(struct buf *out, int code, const char *enhanced, str text)
     } while (more);
 }
 
-void smtp_reply_err(struct buf *out, enum err e, str text)
-{
-    const struct err_info *info = err_info(e);
-    smtp_reply(out, info->smtp_code, info->enhanced, text.len ? text : str_c(info->text));
-}
-
-void smtp_reply_line(struct buf *out, int code, bool last, str text)
-{
-    add_line(out, code, last, NULL, text);
-}
-
 bool smtp_status_take(str *text, struct smtp_reply_status *out)
 {
     str s = *text;

@@ -14,10 +14,6 @@
  * status (RFC 2034 4). enhanced may be "" or NULL. Control bytes are shown as '?', and lines are
  * cut at 512 bytes, so no text can forge a reply. */
 void smtp_reply(struct buf *out, int code, const char *enhanced, str text);
-/* From err.def; text empty gives the row's own text. */
-void smtp_reply_err(struct buf *out, enum err e, str text);
-/* One line of a reply that is rendered piecewise (EHLO). last: "250 ", else "250-". */
-void smtp_reply_line(struct buf *out, int code, bool last, str text);
 
 struct smtp_reply_status {
     bool given;

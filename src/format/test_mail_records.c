@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * DMARC, Authentication-Results, MTA-STS, TLS-RPT, trace fields and delivery reports.
+ * DMARC, Authentication-Results, MTA-STS, TLS-RPT and delivery reports.
  */
 #include "format/test_cmocka.h"
 
@@ -12,7 +12,6 @@
 #include "format/dmarc_syntax.h"
 #include "format/dsn.h"
 #include "format/mta_sts.h"
-#include "format/received.h"
 #include "format/smtp_data.h"
 #include "format/test_linear.h"
 #include "format/tlsrpt.h"
@@ -172,34 +171,6 @@ static void test_tlsrpt(void **state)
     assert_int_equal(tlsrpt_parse(&arena, STR("v=TLSRPTv2;rua=mailto:a@b"), &r), ERR_NOT_FOUND);
 }
 
-static void test_received(void **state)
-{
-    struct addr to = {STR("a b"), STR("example.com")};
-    struct received r = {.helo = STR("mx.test\r\nEvil: (1)"),
-                         .client_name = STR("host.test"),
-                         .client_ip = STR("2001:db8::1"),
-                         .by = STR("mail.example.com"),
-                         .with = received_protocol(false, true, true, true, false),
-                         .id = STR("abc"),
-                         .tls = STR("TLSv1.3 with cipher X"),
-                         .recipient = &to,
-                         .now_s = 4294967296};
-    BUF_AUTO struct buf out = BUF_INIT(4096);
-    received_render(&out, &r);
-    return_path_render(&out, &(struct addr){0});
-    /* rule: wire-8: a clock beyond 2106 */
-    assert_str(buf_str(&out), "Received: from mx.test??Evil:??1? (host.test [IPv6:2001:db8::1])\r\n"
-                              "\t(using TLSv1.3 with cipher X)\r\n"
-                              "\tby mail.example.com with ESMTPSA id abc\r\n"
-                              "\tfor <\"a b\"@example.com>; Sun, 7 Feb 2106 06:28:16 +0000\r\n"
-                              "Return-Path: <>\r\n");
-    assert_int_equal(
-        received_count(STR("Received: a\r\n b\r\nX: y\r\nreceived: c\r\n\r\nReceived: d")), 2);
-    assert_str(received_protocol(true, true, true, false, false), "LMTPS");
-    assert_str(received_protocol(false, true, false, false, true), "UTF8SMTP");
-    assert_str(received_protocol(false, false, false, false, false), "SMTP");
-}
-
 static void test_dsn(void **state)
 {
     struct dsn_recipient rcpt[] = {
@@ -299,7 +270,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_authres_render, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mta_sts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tlsrpt, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_received, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dsn, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dsn_utf8, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wire_4_linear, setup, teardown),

@@ -86,7 +86,7 @@ static void listen_run(void *arg)
             continue;
         }
         if (!short_of)
-            LOG_WARN("listen", "accepting pauses listener=%s error=%s connections=%zu", l->name,
+            LOG_WARN("listen", "accepting pauses listener=%s cause=%s connections=%zu", l->name,
                      err_name(e), l->connections);
         short_of = true;
         if (!pause_accepting(l, deadline_in_ms(LISTEN_PAUSE_MS)))

@@ -205,13 +205,11 @@ static enum err handshake(struct stream *s) WAITS
 
 static void log_failure(const struct stream *s, enum err e)
 {
-    BUF_AUTO struct buf peer = BUF_INIT(64);
-    char reason[160] = "";
+    char peer[ADDRESS_TEXT_MAX], reason[160] = "";
     unsigned long code = ERR_peek_error();
     if (code)
         ERR_error_string_n(code, reason, sizeof reason);
-    address_render(&s->peer, &peer);
-    LOG_INFO("tls", "handshake failed peer=%.*s error=%s reason=%s", STR_ARG(buf_str(&peer)),
+    LOG_INFO("tls", "handshake failed peer=%s cause=%s reason=%s", address_text(&s->peer, peer),
              err_name(e), reason);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -31,22 +32,21 @@ bool address_parse(str text, struct address *out)
     return true;
 }
 
+_Static_assert(ADDRESS_TEXT_MAX == INET6_ADDRSTRLEN, "room for the longest");
+
+const char *address_text(const struct address *a, char out[ADDRESS_TEXT_MAX])
+{
+    if (a->family == 4 || a->family == 6)
+        inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->ip, out, ADDRESS_TEXT_MAX);
+    else
+        snprintf(out, ADDRESS_TEXT_MAX, "%s", a->family == 1 ? "unix" : "unknown");
+    return out;
+}
+
 void address_render(const struct address *a, struct buf *out)
 {
-    char text[INET6_ADDRSTRLEN];
-    switch (a->family) {
-    case 4:
-        buf_add_c(out, inet_ntop(AF_INET, a->ip, text, sizeof text));
-        break;
-    case 6:
-        buf_add_c(out, inet_ntop(AF_INET6, a->ip, text, sizeof text));
-        break;
-    case 1:
-        buf_add_c(out, "unix");
-        break;
-    default:
-        buf_add_c(out, "unknown");
-    }
+    char text[ADDRESS_TEXT_MAX];
+    buf_add_c(out, address_text(a, text));
 }
 
 bool address_in(const struct address *a, const struct address *net, unsigned prefix_bits)

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -171,37 +170,6 @@ void proc_kill(int pid, int signal)
 }
 
 void proc_set_title(const char *title) { prctl(PR_SET_NAME, title); }
-
-static int fd_order(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
-
-void proc_keep_fds(const int *fds, size_t count)
-{
-    int sorted[PROC_KEEP_MAX];
-    unsigned next = STDERR_FILENO + 1;
-    assert(count <= PROC_KEEP_MAX);
-    if (count > 0)
-        memcpy(sorted, fds, count * sizeof *fds);
-    qsort(sorted, count, sizeof *sorted, fd_order);
-    for (size_t i = 0; i < count; i++) {
-        if (sorted[i] < (int)next)
-            continue;
-        if ((unsigned)sorted[i] > next)
-            close_range(next, (unsigned)sorted[i] - 1, 0);
-        next = (unsigned)sorted[i] + 1;
-    }
-    close_range(next, ~0u, 0);
-}
-
-uint64_t proc_raise_files(void)
-{
-    struct rlimit l;
-    if (getrlimit(RLIMIT_NOFILE, &l) != 0)
-        return 0;
-    l.rlim_cur = l.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &l);
-    getrlimit(RLIMIT_NOFILE, &l);
-    return l.rlim_cur;
-}
 
 void proc_return_memory(void)
 {

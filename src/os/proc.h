@@ -33,12 +33,6 @@ void proc_close_passed(int keep);
 enum err proc_hide_memory(void) MUST;
 void proc_kill(int pid, int signal);    /* pid > 0 */
 void proc_set_title(const char *title); /* for ps and top; cut after 15 bytes */
-/* Closes every descriptor above standard error but these: a role starts with what it was given.
- * Before it opens a loop. At most PROC_KEEP_MAX. */
-#define PROC_KEEP_MAX 256
-void proc_keep_fds(const int *fds, size_t count);
-/* Raises this process's limit of descriptors to what it may be and gives it. */
-uint64_t proc_raise_files(void);
 /* From now on what is freed of PROC_LARGE bytes and more goes back to the system, and so does the
  * end of each heap: else an index once built stays in memory for ever. Also for what is forked. */
 #define PROC_LARGE 262144

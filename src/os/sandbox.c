@@ -176,7 +176,8 @@ static enum err limit_set(const char *profile, int resource, uint64_t wanted)
         return ERR_OK;
     if (errno != EPERM || wanted <= now.rlim_max)
         return ERR_IO;
-    LOG_INFO("os", "sandbox %s: limit %d stays at %llu, %llu was wanted", profile, resource,
+    LOG_INFO("os", "sandbox %s: %s stay at=%llu wanted=%llu", profile,
+             resource == RLIMIT_NOFILE ? "open files" : "bytes of memory",
              (unsigned long long)now.rlim_max, (unsigned long long)wanted);
     l.rlim_cur = l.rlim_max = now.rlim_max;
     return setrlimit((__rlimit_resource_t)resource, &l) == 0 ? ERR_OK : ERR_IO;

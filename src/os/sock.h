@@ -16,6 +16,9 @@ struct address {
 };
 bool address_parse(str text, struct address *out);             /* "1.2.3.4", "::1"; no port */
 void address_render(const struct address *a, struct buf *out); /* without port */
+#define ADDRESS_TEXT_MAX 46                                    /* bytes, with the NUL */
+/* The same, for a log line: fills out and gives it. */
+const char *address_text(const struct address *a, char out[ADDRESS_TEXT_MAX]);
 bool address_is_loopback(const struct address *a);
 bool address_is_private(const struct address *a); /* RFC 1918, ULA, link-local, loopback, CGNAT */
 bool address_in(const struct address *a, const struct address *net, unsigned prefix_bits);

@@ -250,34 +250,6 @@ static void crash_is_reported_with_its_fibers(void **state)
 #endif
 }
 
-static int open_in_range(int from, int to)
-{
-    int n = 0;
-    for (int fd = from; fd < to; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
-static int keeper(void *arg)
-{
-    int keep[] = {40, 10, 10, 0, 25};
-    for (int fd = 10; fd < 60; fd++)
-        dup2(0, fd);
-    proc_keep_fds(keep, 5);
-    if (open_in_range(0, 3) != 3 || open_in_range(3, 100) != 3 || fcntl(25, F_GETFD) < 0)
-        return 1;
-    proc_keep_fds(NULL, 0);
-    return open_in_range(3, 100);
-}
-
-static void a_role_keeps_only_what_it_was_given(void **state) /* rule: proc-1 */
-{
-    int pid;
-    assert_int_equal(proc_fork(keeper, NULL, &pid), ERR_OK);
-    assert_int_equal(await(pid).code, 0);
-    assert_true(proc_raise_files() > 16);
-}
-
 static void title_is_set(void **state)
 {
     char name[17] = {0};
@@ -328,7 +300,6 @@ int main(void)
         cmocka_unit_test(child_dies_with_its_parent),
         cmocka_unit_test(signals_arrive_on_a_descriptor),
         cmocka_unit_test(crash_is_reported_with_its_fibers),
-        cmocka_unit_test(a_role_keeps_only_what_it_was_given),
         cmocka_unit_test(title_is_set),
         cmocka_unit_test(large_memory_goes_back),
     };

@@ -53,7 +53,9 @@ static void addresses_are_values(void **state)
         struct address a = parsed(cases[i].text);
         BUF_AUTO struct buf b = BUF_INIT(64);
         address_render(&a, &b);
+        char text[ADDRESS_TEXT_MAX];
         assert_true(str_eq(buf_str(&b), str_c(cases[i].rendered)));
+        assert_string_equal(address_text(&a, text), cases[i].rendered);
         assert_int_equal(address_is_loopback(&a), cases[i].loopback);
         assert_int_equal(address_is_private(&a), cases[i].is_private);
     }

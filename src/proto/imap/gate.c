@@ -130,7 +130,9 @@ static void gate_starttls(struct gate *x, struct imap_cursor *c)
         return;
     }
     if (stream_has_input(x->stream)) {
-        LOG_WARN("imap", "dropped cause=\"input behind STARTTLS\"");
+        char source[ADDRESS_TEXT_MAX];
+        LOG_WARN("imap", "dropped source=%s cause=\"input behind STARTTLS\"",
+                 address_text(stream_peer(x->stream), source));
         stream_write(x->stream, STR("* BYE Nothing may follow STARTTLS\r\n"));
         x->closing = true;
         return;
@@ -140,7 +142,6 @@ static void gate_starttls(struct gate *x, struct imap_cursor *c)
     if (e == ERR_OK)
         e = stream_start_tls_server(x->stream, x->listener->tls);
     if (e != ERR_OK) {
-        LOG_INFO("imap", "TLS handshake failed cause=%s", err_name(e));
         x->closing = true;
         return;
     }

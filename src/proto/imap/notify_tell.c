@@ -7,8 +7,7 @@
 #include "base/num.h"
 #include "proto/imap/notify.h"
 
-#define CHANGED_MAX 100000 /* mailboxes and entries noted in one look; then all are told */
-#define NOTED_BYTES_MAX ((size_t)8 << 20)
+#define NOTED_BYTES_MAX ((size_t)8 << 20) /* of what one look notes; beyond it all is told */
 
 bool imap_notify_has_news(const struct imap *x)
 {

@@ -119,7 +119,8 @@ struct imap_place {
 /* Any of these makes a mailbox writable: s w i t e */
 #define IMAP_RIGHTS_WRITE                                                                          \
     (IMAP_RIGHT('s') | IMAP_RIGHT('w') | IMAP_RIGHT('i') | IMAP_RIGHT('t') | IMAP_RIGHT('e'))
-/* ERR_NOT_FOUND (also when it may not be seen), ERR_DENIED (a right of `needed` is missing). */
+/* ERR_NOT_FOUND (also when it may not be seen), ERR_DENIED (a right of `needed` is missing). The
+ * caller closes it, also after an error. */
 enum err imap_place_find(struct imap *x, str name, uint32_t needed,
                          struct imap_place *out) WAITS MUST;
 void imap_place_close(struct imap_place *p);

@@ -81,7 +81,9 @@ static void gate_stls(struct gate *x, str args)
         return;
     }
     if (stream_has_input(x->stream)) {
-        LOG_WARN("pop3", "dropped cause=\"input behind STLS\"");
+        char source[ADDRESS_TEXT_MAX];
+        LOG_WARN("pop3", "dropped source=%s cause=\"input behind STLS\"",
+                 address_text(stream_peer(x->stream), source));
         say(x, "-ERR Nothing may follow STLS");
         x->closing = true;
         return;
@@ -92,7 +94,6 @@ static void gate_stls(struct gate *x, str args)
     if (e == ERR_OK)
         e = stream_start_tls_server(x->stream, x->listener->tls);
     if (e != ERR_OK) {
-        LOG_INFO("pop3", "TLS handshake failed cause=%s", err_name(e));
         x->closing = true;
         return;
     }

@@ -482,16 +482,22 @@ static bool route_fault(struct attempt *a, enum mx_status s)
     return true;
 }
 
+static struct fetch_options fetch_options_of(const struct relay_agent *agent,
+                                             const struct relay_config *config)
+{
+    return (struct fetch_options){.dns = &agent->dns,
+                                  .verify = agent->verify,
+                                  .private_ok = config->private_addresses,
+                                  .ipv6 = config->ipv6,
+                                  .connect_ms = config->connect_ms};
+}
+
 static void try_mx(struct attempt *a) WAITS
 {
     struct mx_route route;
     str domain = a->job->domain;
     uint16_t port = a->job->route.port ? a->job->route.port : a->config.port;
-    struct fetch_options fetch = {.dns = &a->agent->dns,
-                                  .verify = a->agent->verify,
-                                  .private_ok = a->config.private_addresses,
-                                  .ipv6 = a->config.ipv6,
-                                  .connect_ms = a->config.connect_ms};
+    struct fetch_options fetch = fetch_options_of(a->agent, &a->config);
     if (str_starts(domain, STR("["))) { /* RFC 5321 4.1.3 */
         try_host(a, domain, port);
         return;
@@ -538,6 +544,18 @@ static enum err prepare(struct attempt *a)
     return a->report->verdicts && a->decided ? ERR_OK : ERR_NOMEM;
 }
 
+static void log_attempt(const struct relay_job *job, const struct relay_report *r)
+{
+    static const char *const outcomes[] = {[RELAY_DELIVERED] = "delivered",
+                                           [RELAY_DELIVERED_NO_DSN] = "delivered",
+                                           [RELAY_TEMPORARY] = "later",
+                                           [RELAY_PERMANENT] = "refused"};
+    const struct relay_verdict *first = job->nrecipients ? &r->verdicts[0] : NULL;
+    LOG_INFO("relay", "attempt id=%.*s domain=%.*s recipients=%zu first=%s code=%u took_ms=%u",
+             STR_ARG(job->envelope->id), STR_ARG(job->domain), job->nrecipients,
+             first ? outcomes[first->outcome] : "none", first ? first->code : 0, r->took_ms);
+}
+
 static enum err agent_attempt(void *ctx, const struct relay_job *job, struct arena *arena,
                               struct relay_report *out) WAITS
 {
@@ -561,10 +579,7 @@ static enum err agent_attempt(void *ctx, const struct relay_job *job, struct are
     }
     decide_rest(&a);
     out->took_ms = (uint32_t)MIN(clock_mono_ms() - started, (uint64_t)UINT32_MAX);
-    LOG_INFO("relay", "attempt id=%.*s domain=%.*s recipients=%zu outcome=%d code=%u took_ms=%u",
-             STR_ARG(job->envelope->id), STR_ARG(job->domain), job->nrecipients,
-             job->nrecipients ? out->verdicts[0].outcome : 0,
-             job->nrecipients ? out->verdicts[0].code : 0, out->took_ms);
+    log_attempt(job, out);
     return fiber_canceled() ? ERR_UNKNOWN : ERR_OK;
 }
 
@@ -572,11 +587,7 @@ static enum err agent_fetch(void *ctx, const struct relay_fetch *f, struct arena
                             struct relay_fetched *out) WAITS
 {
     struct relay_agent *agent = ctx;
-    struct fetch_options o = {.dns = &agent->dns,
-                              .verify = agent->verify,
-                              .private_ok = agent->config.private_addresses,
-                              .ipv6 = agent->config.ipv6,
-                              .connect_ms = agent->config.connect_ms};
+    struct fetch_options o = fetch_options_of(agent, &agent->config);
     return fetch_run(&o, f, arena, out);
 }
 

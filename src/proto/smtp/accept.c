@@ -86,10 +86,8 @@ static void envelope_wishes(const struct smtp_mail *m, struct envelope *e)
         e->deliver_by = MAX(now, e->hold_until) + m->by_s;
         e->deliver_by_notify = !m->by_return;
     }
-    if (m->seen & SMTP_MAIL_MT_PRIORITY)
-        e->priority = (uint8_t)(m->mt_priority + 9);
-    if (e->priority == 0 && m->seen & SMTP_MAIL_MT_PRIORITY)
-        e->priority = 1; /* 0 means unset; -9 is handled as -8 */
+    if (m->seen & SMTP_MAIL_MT_PRIORITY) /* 0 means unset: -9 is handled as -8 */
+        e->priority = (uint8_t)MAX(m->mt_priority + 9, 1);
 }
 
 static void envelope_fill(struct smtp *x, struct envelope *e)
@@ -236,15 +234,15 @@ static enum err hand_over(struct smtp *x, enum err *results) WAITS
 
 void smtp_accept(struct smtp *x)
 {
-    BUF_AUTO struct buf source = BUF_INIT(64);
+    char source[ADDRESS_TEXT_MAX];
     enum err *results = ARENA_ARRAY(&x->transaction, enum err, x->t.nrecipients);
     enum err e = results ? hand_over(x, results) : ERR_NOMEM;
     enum err folded = e != ERR_OK ? e : fold(results, x->t.nrecipients);
-    address_render(stream_peer(x->stream), &source);
-    LOG_INFO("smtp", "%s id=%s size=%llu recipients=%zu account=%llu source=%.*s result=%s",
+    LOG_INFO("smtp", "%s id=%s size=%llu recipients=%zu account=%llu source=%s result=%s",
              folded == ERR_OK ? "accepted" : "refused", x->t.id,
              (unsigned long long)x->t.spool.size, x->t.nrecipients,
-             (unsigned long long)x->who.account, STR_ARG(buf_str(&source)), err_name(folded));
+             (unsigned long long)x->who.account, address_text(stream_peer(x->stream), source),
+             err_name(folded));
     answer(x, e, results);
     if (!stream_has_input(x->stream))
         (void)!stream_flush(x->stream); /* the client goes on while we clear up */

@@ -23,12 +23,14 @@ static void exchange(struct smtp *x, const struct smtp_auth *auth, struct sasl *
     const struct sasl_wire wire = {
         .prefix = "334 ", .line_max = SMTP_AUTH_LINE_MAX, .line_ok = line_ok, .ctx = x};
     enum err why;
+    char source[ADDRESS_TEXT_MAX];
     const str *initial = auth->has_initial ? &auth->initial : NULL;
     switch (sasl_exchange(sasl, &wire, auth->mechanism, initial, &why)) {
     case SASL_END_SIGNED_IN:
         x->who = sasl->grant;
         smtp_say(x, 235, "2.7.0", "Authentication successful");
-        LOG_INFO("smtp", "signed in account=%llu", (unsigned long long)x->who.account);
+        LOG_INFO("smtp", "signed in account=%llu source=%s", (unsigned long long)x->who.account,
+                 address_text(stream_peer(x->stream), source));
         break;
     case SASL_END_REFUSED:
         refuse(x, why);

@@ -11,8 +11,9 @@
 
 static void refuse_newline(struct smtp *x, enum smtp_data_step step)
 {
-    LOG_WARN("smtp", "refused id=%s cause=\"bare %s in the content\"", x->t.id,
-             step == SMTP_DATA_BARE_CR ? "CR" : "LF");
+    char source[ADDRESS_TEXT_MAX];
+    LOG_WARN("smtp", "refused id=%s source=%s cause=\"bare %s in the content\"", x->t.id,
+             address_text(stream_peer(x->stream), source), step == SMTP_DATA_BARE_CR ? "CR" : "LF");
     smtp_say_err(x, ERR_BARE_NEWLINE);
     x->closing = true;
 }

@@ -128,7 +128,9 @@ void smtp_cmd_starttls(struct smtp *x, str args)
         return;
     }
     if (stream_has_input(x->stream)) {
-        LOG_WARN("smtp", "dropped cause=\"input behind STARTTLS\"");
+        char source[ADDRESS_TEXT_MAX];
+        LOG_WARN("smtp", "dropped source=%s cause=\"input behind STARTTLS\"",
+                 address_text(stream_peer(x->stream), source));
         smtp_say(x, 421, "4.7.0", "Nothing may follow STARTTLS");
         x->closing = true;
         return;
@@ -142,7 +144,6 @@ void smtp_cmd_starttls(struct smtp *x, str args)
     if (e == ERR_OK)
         e = stream_start_tls_server(x->stream, x->listener->tls);
     if (e != ERR_OK) {
-        LOG_INFO("smtp", "TLS handshake failed cause=%s", err_name(e));
         x->closing = true;
         return;
     }

@@ -24,7 +24,7 @@ static void transaction_name(struct smtp *x)
     assert(n > 0);
 }
 
-static bool address_text(struct smtp *x, const struct addr *a, str *out)
+static bool path_text(struct smtp *x, const struct addr *a, str *out)
 {
     BUF_AUTO struct buf b = BUF_INIT(1024);
     addr_render(&b, a);
@@ -35,21 +35,23 @@ static bool address_text(struct smtp *x, const struct addr *a, str *out)
 static bool sender_may(struct smtp *x, const struct smtp_mail *m)
 {
     str address;
+    char source[ADDRESS_TEXT_MAX];
     if (!x->who.account) {
         if (x->listener->kind != SMTP_SUBMISSION)
             return true;
         smtp_say_err(x, ERR_AUTH_REQUIRED);
         return false;
     }
-    if (!address_text(x, &m->from.addr, &address)) {
+    if (!path_text(x, &m->from.addr, &address)) {
         smtp_say_err(x, ERR_NOMEM);
         return false;
     }
     enum err e = x->house->sender_check(x->house->ctx, x->who.account, address);
     if (e == ERR_OK)
         return true;
-    LOG_WARN("smtp", "refused sender=%.*s account=%llu cause=%s", STR_ARG(address),
-             (unsigned long long)x->who.account, err_name(e));
+    LOG_WARN("smtp", "refused sender=%.*s account=%llu source=%s cause=%s", STR_ARG(address),
+             (unsigned long long)x->who.account, address_text(stream_peer(x->stream), source),
+             err_name(e));
     smtp_say_err(x, e);
     return false;
 }
@@ -194,11 +196,12 @@ void smtp_cmd_rcpt(struct smtp *x, str args)
     enum err e = ERR_NOMEM;
     if (r.to.postmaster)
         e = postmaster_ask(x, &address, &verdict);
-    else if (address_text(x, &r.to.addr, &address))
+    else if (path_text(x, &r.to.addr, &address))
         e = recipient_ask(x, address, &verdict);
     if (e != ERR_OK) {
-        LOG_INFO("smtp", "refused recipient=%.*s id=%s cause=%s", STR_ARG(address), x->t.id,
-                 err_name(e));
+        char source[ADDRESS_TEXT_MAX];
+        LOG_INFO("smtp", "refused recipient=%.*s id=%s source=%s cause=%s", STR_ARG(address),
+                 x->t.id, address_text(stream_peer(x->stream), source), err_name(e));
         smtp_say_err(x, e);
         return;
     }

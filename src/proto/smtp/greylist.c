@@ -56,7 +56,8 @@ static bool is_asked_about(struct smtp *x, str recipient) WAITS
 bool smtp_greylist_may(struct smtp *x, str recipient)
 {
     uint32_t wait_s = 0;
-    BUF_AUTO struct buf sender = BUF_INIT(1024), text = BUF_INIT(256), source = BUF_INIT(64);
+    BUF_AUTO struct buf sender = BUF_INIT(1024), text = BUF_INIT(256);
+    char source[ADDRESS_TEXT_MAX];
     if (!is_asked_about(x, recipient))
         return true;
     addr_render(&sender, &x->t.mail.from.addr);
@@ -67,9 +68,9 @@ bool smtp_greylist_may(struct smtp *x, str recipient)
         LOG_WARN("smtp", "not greylisted id=%s cause=%s", x->t.id, err_name(e));
     if (e != ERR_OK || wait_s == 0)
         return true;
-    address_render(&q.source, &source);
-    LOG_INFO("smtp", "greylisted source=%.*s sender=%.*s recipient=%.*s wait_s=%u",
-             STR_ARG(buf_str(&source)), STR_ARG(buf_str(&sender)), STR_ARG(recipient), wait_s);
+    LOG_INFO("smtp", "greylisted source=%s sender=%.*s recipient=%.*s wait_s=%u",
+             address_text(&q.source, source), STR_ARG(buf_str(&sender)), STR_ARG(recipient),
+             wait_s);
     buf_addf(&text, "Greylisted: not seen before, please try again in %u seconds", wait_s);
     smtp_say_str(x, 451, "4.7.1", buf_str(&text));
     return false;

@@ -30,10 +30,10 @@ void smtp_source_ask(struct smtp *x)
         x->blocklist = NULL; /* it lists nobody then */
 }
 
-static void refuse_listed(struct smtp *x, str source, const struct dnsbl_verdict *v)
+static void refuse_listed(struct smtp *x, const char *source, const struct dnsbl_verdict *v)
 {
     BUF_AUTO struct buf text = BUF_INIT(512);
-    buf_addf(&text, "%.*s is listed by %.*s", STR_ARG(source), STR_ARG(v->zone));
+    buf_addf(&text, "%s is listed by %.*s", source, STR_ARG(v->zone));
     if (!str_empty(v->reason))
         buf_addf(&text, ": %.*s", STR_ARG(v->reason));
     smtp_say_str(x, 550, "5.7.1", buf_str(&text));
@@ -43,7 +43,7 @@ bool smtp_source_may(struct smtp *x)
 {
     const struct smtp_policy *p = &x->config->policy;
     struct dnsbl_verdict v;
-    BUF_AUTO struct buf source = BUF_INIT(64);
+    char source[ADDRESS_TEXT_MAX];
     if (!x->blocklist || x->who.account)
         return true;
     if (!x->blocklist_waited)
@@ -54,15 +54,14 @@ bool smtp_source_may(struct smtp *x)
     if (v.allowed || v.score == 0)
         return true;
     bool refused = v.score >= p->blocklist_threshold && !p->blocklist_tags;
-    address_render(stream_peer(x->stream), &source);
-    LOG_INFO("smtp", "listed source=%.*s zone=%.*s score=%u action=%s", STR_ARG(buf_str(&source)),
-             STR_ARG(v.zone), v.score,
+    LOG_INFO("smtp", "listed source=%s zone=%.*s score=%u action=%s",
+             address_text(stream_peer(x->stream), source), STR_ARG(v.zone), v.score,
              refused                             ? "reject"
              : v.score >= p->blocklist_threshold ? "quarantine"
                                                  : "none");
     x->listed = v.score >= p->blocklist_threshold;
     if (refused)
-        refuse_listed(x, buf_str(&source), &v);
+        refuse_listed(x, source, &v);
     return !refused;
 }
 
@@ -170,7 +169,7 @@ static enum err apply(struct smtp *x, const struct mail_auth_verdict *v, enum ma
     for (size_t i = 0; i < t->nrecipients; i++) {
         enum mail_disposition one = limit_for(&x->config->policy, t->recipients[i].address, d);
         rejecting += one == MAIL_REJECT;
-        t->recipients[i].mailbox_hint = one != MAIL_ACCEPT;
+        t->recipients[i].junk = one != MAIL_ACCEPT;
     }
     if (rejecting < t->nrecipients || rejecting == 0)
         return ERR_OK;
@@ -190,8 +189,10 @@ enum err smtp_judge(struct smtp *x, struct buf *trace)
     enum mail_disposition d = disposition_of(x, &v);
     x->t.author = v.author_domain;
     x->t.author_verified = v.dmarc_pass;
-    LOG_INFO("smtp", "judged id=%s author=%.*s dmarc=%s disposition=%u temporary=%s", x->t.id,
-             STR_ARG(v.author_domain), v.dmarc_pass ? "pass" : "no", d, v.temporary ? "yes" : "no");
+    static const char *const words[] = {"accept", "quarantine", "reject"};
+    LOG_INFO("smtp", "judged id=%s author=%.*s dmarc=%s disposition=%s temporary=%s", x->t.id,
+             STR_ARG(v.author_domain), v.dmarc_pass ? "pass" : "no", words[d],
+             v.temporary ? "yes" : "no");
     if (v.temporary && p->defer_temporary) {
         x->t.refusal_code = 451;
         x->t.refusal_status = "4.7.0";

@@ -16,7 +16,7 @@ static const char *disposition_name(const struct smtp *x, const struct mail_auth
     if (v->dmarc_pass)
         return v->policy_told == DMARC_NONE ? "none" : "pass";
     for (size_t i = 0; i < x->t.nrecipients && !refused; i++)
-        if (x->t.recipients[i].mailbox_hint == 1)
+        if (x->t.recipients[i].junk)
             return "quarantine";
     return refused ? "reject" : "none";
 }

@@ -192,7 +192,7 @@ static enum err apply(struct smtp *x, const struct opinion *o, str *content, str
     if (o->doing >= SCAN_DO_DEFER)
         return refuse(x, o);
     for (size_t i = 0; o->doing == SCAN_DO_QUARANTINE && i < x->t.nrecipients; i++)
-        x->t.recipients[i].mailbox_hint = 1;
+        x->t.recipients[i].junk = true;
     TRY(change_content(x, o, content));
     put_fields(x, o, *content, trace);
     return ERR_OK;

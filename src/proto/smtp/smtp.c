@@ -146,10 +146,12 @@ static void serve_line(struct smtp *x, str line)
 
 bool smtp_line_ends_well(struct smtp *x, str line, bool crlf)
 {
+    char source[ADDRESS_TEXT_MAX];
     bool lenient = x->config->allow_bare_lf && address_is_loopback(stream_peer(x->stream));
     if ((crlf || lenient) && str_find_char(line, '\r') == STR_NPOS)
         return true;
-    LOG_WARN("smtp", "refused cause=\"bare CR or LF in a command\"");
+    LOG_WARN("smtp", "refused source=%s cause=\"bare CR or LF in a command\"",
+             address_text(stream_peer(x->stream), source));
     smtp_say_err(x, ERR_BARE_NEWLINE);
     x->closing = true;
     return false;
@@ -179,6 +181,7 @@ static void serve_commands(struct smtp *x)
 /* The PROXY header from a named proxy comes before anything else. */
 static bool take_proxy_header(struct smtp *x)
 {
+    char source[ADDRESS_TEXT_MAX];
     struct stream *s = x->stream;
     if (!smtp_in_networks(stream_peer(s), x->config->proxies, x->config->nproxies))
         return true;
@@ -188,7 +191,8 @@ static bool take_proxy_header(struct smtp *x)
         str in = stream_buffered(s);
         enum proxy_result r = proxy_header_parse(in, &h, &used);
         if (r == PROXY_BAD || (r == PROXY_MORE && in.len >= PROXY_HEADER_MAX)) {
-            LOG_WARN("smtp", "dropped cause=\"not a PROXY header from a named proxy\"");
+            LOG_WARN("smtp", "dropped source=%s cause=\"not a PROXY header from a named proxy\"",
+                     address_text(stream_peer(s), source));
             return false;
         }
         if (r == PROXY_DONE) {
@@ -230,11 +234,8 @@ static bool begin(struct smtp *x)
         return false;
     if (x->listener->implicit_tls) {
         /* With a PROXY header the beginning of TLS may have come. */
-        enum err e = stream_start_tls_server_seen(s, x->listener->tls);
-        if (e != ERR_OK) {
-            LOG_INFO("smtp", "TLS handshake failed cause=%s", err_name(e));
+        if (stream_start_tls_server_seen(s, x->listener->tls) != ERR_OK)
             return false;
-        }
     }
     smtp_greet(x);
     return true;

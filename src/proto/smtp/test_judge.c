@@ -61,7 +61,7 @@ static enum err house_deliver(void *ctx, uint32_t home, const struct envelope *e
     for (size_t i = 0; i < e->nrecipients; i++) {
         out->recipients[i] = delivery;
         if (i < ARRAY_LEN(got.hints))
-            got.hints[i] = e->recipients[i].mailbox_hint;
+            got.hints[i] = e->recipients[i].junk;
     }
     return ERR_OK;
 }

@@ -134,7 +134,7 @@ static enum err keep_hints(void *ctx, uint32_t home, const struct envelope *e,
                            struct deliver_result *out)
 {
     for (size_t i = 0; i < 2; i++) {
-        hints[i] = e->recipients[i].mailbox_hint;
+        hints[i] = e->recipients[i].junk;
         out->recipients[i] = ERR_OK;
     }
     return ERR_OK;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/num.h"
 #include "core/test_fake_house.h"
 #include "os/sock_io.h"
@@ -246,6 +247,12 @@ static void recipients_fold_into_one_answer_but_for_lmtp(void **state)
 
 /* ---- rule wire-1 ---- */
 
+static char logged[LOG_LINE_MAX + 1]; /* the last line */
+static void keep_line(enum log_level level, str line)
+{
+    snprintf(logged, sizeof(logged), "%.*s", STR_ARG(line));
+}
+
 static void only_crlf_ends_a_line(void **state)
 {
     static const struct {
@@ -267,8 +274,11 @@ static void only_crlf_ends_a_line(void **state)
     says(SMTP_MX, "NOOP\n" HELLO FROM TO("ok") "DATA\nx\n.\ny\r\n.\r\n" QUIT,
          "220 250 250 250 250 354 250 221");
     assert_string_equal(s.house.content, "x\r\n\r\ny\r\n"); /* a line of a dot alone loses it */
-    serve(SMTP_MX, STR("NOOP\n"), "192.0.2.1");             /* from this host only */
+    log_set_sink(keep_line);
+    serve(SMTP_MX, STR("NOOP\n"), "192.0.2.1"); /* from this host only */
+    log_set_sink(NULL);
     assert_non_null(strstr(s.heard, "554 "));
+    assert_non_null(strstr(logged, "refused source=192.0.2.1 cause=\"bare CR or LF"));
 }
 
 /* ---- limits ---- */

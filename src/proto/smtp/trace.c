@@ -4,18 +4,14 @@
 #include "base/utf8.h"
 #include "format/date.h"
 
-/* RFC 3848. */
-static const char *with_protocol(const struct smtp *x)
+/* "ESMTPSA" and the like (RFC 3848, RFC 6531 4.3). */
+static void add_protocol(const struct smtp *x, struct buf *out)
 {
-    bool tls = stream_is_tls(x->stream), auth = x->who.account != 0;
-    bool utf8 = x->t.mail.seen & SMTP_MAIL_SMTPUTF8;
-    if (x->listener->kind == SMTP_LMTP)
-        return tls ? "LMTPS" : utf8 ? "UTF8LMTP" : "LMTP";
-    if (!x->extended)
-        return "SMTP";
-    if (utf8) /* RFC 6531 4.3 */
-        return tls ? (auth ? "UTF8SMTPSA" : "UTF8SMTPS") : (auth ? "UTF8SMTPA" : "UTF8SMTP");
-    return tls ? (auth ? "ESMTPSA" : "ESMTPS") : (auth ? "ESMTPA" : "ESMTP");
+    bool utf8 = x->t.mail.seen & SMTP_MAIL_SMTPUTF8, lmtp = x->listener->kind == SMTP_LMTP;
+    buf_add_c(out, utf8 ? "UTF8" : x->extended && !lmtp ? "E" : "");
+    buf_add_c(out, lmtp ? "LMTP" : "SMTP");
+    buf_add_c(out, x->extended && stream_is_tls(x->stream) ? "S" : "");
+    buf_add_c(out, x->who.account ? "A" : "");
 }
 
 void trace_received(struct smtp *x, int64_t now, struct buf *out)
@@ -34,8 +30,9 @@ void trace_received(struct smtp *x, int64_t now, struct buf *out)
         stream_tls_info(x->stream, &tls);
         buf_addf(out, "\r\n\t(using %s with cipher %s)", tls.version, tls.cipher);
     }
-    buf_addf(out, "\r\n\tby %.*s (Posthouse) with %s id %s", STR_ARG(x->config->hostname),
-             with_protocol(x), x->t.id);
+    buf_addf(out, "\r\n\tby %.*s (Posthouse) with ", STR_ARG(x->config->hostname));
+    add_protocol(x, out);
+    buf_addf(out, " id %s", x->t.id);
     /* 8-bit bytes here would make the header need SMTPUTF8 on every way (RFC 6531 3.2). */
     if (x->t.nrecipients == 1 && utf8_is_ascii(x->t.recipients[0].address))
         buf_addf(out, "\r\n\tfor <%.*s>", STR_ARG(x->t.recipients[0].address));
