@@ -18,7 +18,7 @@ class Service:
 
     def __init__(self, folder, certificates):
         self.me = Newcomer(folder)
-        self.tls, self.plain = free_ports(2)
+        self.tls, self.plain, self.imaps = free_ports(3)
         self.me.do("posthouse init example.org --config c.conf --data data")
         self.settings(certificates)
         self.process = self.me.start("posthouse serve --config c.conf")
@@ -30,16 +30,17 @@ class Service:
                    f"-set_serial {serial} -addext subjectAltName=DNS:{host} "
                    f"-keyout {name}.key -out {name}.pem")
 
-    def settings(self, certificates):
+    def settings(self, certificates, more=""):
         for name, (kind, host, serial) in certificates.items():
             self.make(name, kind, host, serial)
         entries = ", ".join(f"{name}.pem {name}.key" for name in certificates)
-        listen = f"smtp = 127.0.0.1:{self.plain}\nsubmissions = 127.0.0.1:{self.tls}\n" + "".join(
-            f"{name} =\n" for name in ("submission", "pop3", "pop3s", "imap", "imaps"))
+        listen = f"smtp = 127.0.0.1:{self.plain}\nsubmissions = 127.0.0.1:{self.tls}\n" \
+                 f"imaps = 127.0.0.1:{self.imaps}\n" + "".join(
+                     f"{name} =\n" for name in ("submission", "pop3", "pop3s", "imap"))
         path = os.path.join(self.me.folder, "c.conf")
         with open(path, "w", encoding="utf-8") as f:
             f.write(f"[server]\nhostname = mail.example.org\ndata = {self.me.folder}/data\n"
-                    f"[tls]\ncertificates = {entries}\n[listen]\n{listen}")
+                    f"[tls]\ncertificates = {entries}\n{more}[listen]\n{listen}")
         os.chmod(path, 0o644)
 
     def reload(self, ok=True):

@@ -53,7 +53,30 @@ struct load {
     int keys;
 };
 
-/* Answers the chains, sized; or a sentence. */
+/* Only what is a certificate in the files goes on. */
+static enum err load_client_ca(const struct config *c, struct buf *answer)
+{
+    BUF_AUTO struct buf all = BUF_INIT(PEM_MAX);
+    for (size_t i = 0; i < c->tls_client_ca.count; i++) {
+        BUF_AUTO struct buf text = BUF_INIT(PEM_MAX), chain = BUF_INIT(PEM_MAX);
+        str path = c->tls_client_ca.items[i];
+        enum err e = file_read_whole(AT_FDCWD, path, &text);
+        if (e == ERR_OK)
+            e = certificate_chain(buf_str(&text), &chain);
+        if (e == ERR_OK && chain.len == 0)
+            e = ERR_INVALID;
+        buf_add(&all, buf_str(&chain));
+        if (e == ERR_OK && buf_ok(&all))
+            continue;
+        buf_addf(answer, "tls.client_ca: %.*s %s.", STR_ARG(path),
+                 e == ERR_INVALID ? "holds no certificate" : "cannot be read");
+        return e == ERR_OK ? ERR_LIMIT : e;
+    }
+    buf_add_sized(answer, buf_str(&all));
+    return ERR_OK;
+}
+
+/* Answers the CAs of clients and the chains, sized; or a sentence. */
 static enum err load_apart(void *arg, struct buf *answer)
 {
     struct load *l = arg;
@@ -73,16 +96,17 @@ static enum err load_apart(void *arg, struct buf *answer)
         return e;
     }
     tls_keys_close(keys);
+    TRY(load_client_ca(l->config, answer));
     for (size_t i = 0; i < n; i++) {
         buf_reset(&chain);
         TRY(certificate_chain(certs[i].chain_pem, &chain));
         buf_add_sized(answer, buf_str(&chain));
     }
-    return certificates_fill(certs, n, l->keys);
+    return certificates_fill(certs, n, STR_NONE, l->keys);
 }
 
 enum err certificates_load(const struct config *c, struct arena *a, struct tls_certificate *certs,
-                           size_t max, size_t *n, int *keys, struct buf *error)
+                           size_t max, size_t *n, str *client_ca, int *keys, struct buf *error)
 {
     BUF_AUTO struct buf answer = BUF_INIT(APART_ANSWER_MAX);
     FD_AUTO int fd = -1;
@@ -98,6 +122,7 @@ enum err certificates_load(const struct config *c, struct arena *a, struct tls_c
     if (!file_is_sealed(fd) || !arena_dup(a, buf_str(&answer), &text))
         return ERR_NOMEM;
     struct reader r = reader_of(text);
+    *client_ca = read_sized(&r);
     for (*n = 0; !str_empty(r.rest) && !r.failed && *n < max; (*n)++)
         certs[*n] = (struct tls_certificate){.chain_pem = read_sized(&r)};
     if (r.failed || !str_empty(r.rest))

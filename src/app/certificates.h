@@ -19,12 +19,14 @@ str certificates_folder(const struct config *c, struct arena *a);
 enum err certificates_acme(const struct config *c, struct arena *a,
                            struct tls_certificate *out) MUST;
 
-/* Reads every certificate of the configuration and the one from ACME, and checks them, in a process
- * of its own (app/apart.h). certs (max entries, slices in the arena) have no keys; *keys is a
- * sealed memory file with them (certificates_pack). ERR_INVALID and others: *error is a sentence.
+/* Reads every certificate of the configuration and the one from ACME, and the CAs of clients', and
+ * checks them, in a process of its own (app/apart.h). certs (max entries, slices in the arena) have
+ * no keys; *keys is a sealed memory file with them (certificates_pack). ERR_INVALID and others:
+ * *error is a sentence.
  */
 enum err certificates_load(const struct config *c, struct arena *a, struct tls_certificate *certs,
-                           size_t max, size_t *n, int *keys, struct buf *error) WAITS MUST;
+                           size_t max, size_t *n, str *client_ca, int *keys,
+                           struct buf *error) WAITS MUST;
 
 /* What follows reads keys: the parent runs it apart. */
 enum certificate_origin { CERTIFICATE_CONFIGURED, CERTIFICATE_ACME, CERTIFICATE_NEXT_KEY };

@@ -352,13 +352,15 @@ static enum err take_certificates(struct gate *g, int fd)
     ARENA_AUTO struct arena arena = ARENA_INIT(8388608);
     struct tls_certificate *certs = ARENA_ARRAY(&arena, struct tls_certificate, CERTIFICATES_MAX);
     size_t n = 0;
+    str client_ca;
     if (!certs)
         return ERR_NOMEM;
-    TRY(certificates_unpack(fd, &arena, certs, CERTIFICATES_MAX, &n));
+    TRY(certificates_unpack(fd, &arena, certs, CERTIFICATES_MAX, &n, &client_ca));
     if (n == 0)
         return ERR_OK;
-    return g->tls ? tls_server_reload(g->tls, certs, n)
-                  : tls_server_open(certs, n, &g->server->signer, &g->tls);
+    TRY(g->tls ? tls_server_reload(g->tls, certs, n)
+               : tls_server_open(certs, n, &g->server->signer, &g->tls));
+    return tls_server_set_client_ca(g->tls, client_ca);
 }
 
 static enum err on_reload(void *ctx, struct ipc_gate_reload_args *a, struct arena *arena,

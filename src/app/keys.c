@@ -45,8 +45,10 @@ static enum err set_read(int fd, struct key_set **out)
     struct tls_certificate *certs = ARENA_ARRAY(&arena, struct tls_certificate, CERTIFICATES_MAX);
     struct key_set *s = calloc(1, sizeof(*s)); /* tidy: allow alloc because sets are replaced */
     size_t n = 0;
-    enum err e =
-        certs && s ? certificates_unpack(fd, &arena, certs, CERTIFICATES_MAX, &n) : ERR_NOMEM;
+    str client_ca;
+    enum err e = certs && s
+                     ? certificates_unpack(fd, &arena, certs, CERTIFICATES_MAX, &n, &client_ca)
+                     : ERR_NOMEM;
     if (e == ERR_OK)
         e = tls_keys_open(certs, n, NULL, &s->keys);
     certificates_forget(certs, n);

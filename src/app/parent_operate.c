@@ -62,13 +62,14 @@ static enum err tell_gate(struct parent *p, struct child *gate, int config, int 
 
 /* Certificates without their keys for the gates, those with them for keys, which hears first. */
 static enum err use_certificates(struct parent *p, const struct tls_certificate *certs, size_t n,
-                                 int *keys_fd) WAITS
+                                 str client_ca, int *keys_fd) WAITS
 {
     struct server *s = p->server;
     if (n == 0) /* those in use stay */
         return ERR_OK;
     TRY(s->tls ? tls_server_reload(s->tls, certs, n)
                : tls_server_open(certs, n, &s->signer, &s->tls));
+    TRY(tls_server_set_client_ca(s->tls, client_ca));
     file_close(&s->keys_fd);
     s->keys_fd = *keys_fd;
     *keys_fd = -1;
@@ -119,9 +120,10 @@ static enum err reload_with(struct parent *p, struct config *next, struct buf *t
     struct tls_certificate *certs = ARENA_ARRAY(&arena, struct tls_certificate, CERTIFICATES_MAX);
     FD_AUTO int keys_fd = -1;
     size_t n = 0;
+    str client_ca;
     if (!certs)
         return ERR_NOMEM;
-    TRY(certificates_load(next, &arena, certs, CERTIFICATES_MAX, &n, &keys_fd, text));
+    TRY(certificates_load(next, &arena, certs, CERTIFICATES_MAX, &n, &client_ca, &keys_fd, text));
     BUF_AUTO struct buf restart = BUF_INIT(65536);
     config_restart_changes(&s->config, next, &restart);
     struct config old = s->config;
@@ -138,9 +140,9 @@ static enum err reload_with(struct parent *p, struct config *next, struct buf *t
     config_render(&s->config, false, &rendered);
     FD_AUTO int config_fd = -1;
     FD_AUTO int certificates_fd = -1;
-    TRY(use_certificates(p, certs, n, &keys_fd));
+    TRY(use_certificates(p, certs, n, client_ca, &keys_fd));
     TRY(text_pack(buf_str(&rendered), "config", &config_fd));
-    TRY(certificates_pack(certs, n, &certificates_fd));
+    TRY(certificates_pack(certs, n, client_ca, &certificates_fd));
     config_log_level(&s->config);
     tell_all(p, config_fd, certificates_fd, opened, closed);
     buf_add_c(text, "Reloaded.");
@@ -291,15 +293,16 @@ static enum err install(struct parent *p, const struct ipc_certificate_install_a
     FD_AUTO int keys_fd = -1;
     struct folder_job j = {&p->server->config, a->chain, a->next != 0};
     size_t n = 0;
+    str client_ca;
     if (!certs)
         return ERR_NOMEM;
     TRY(apart_run(install_apart, &j, &text));
-    TRY(certificates_load(&p->server->config, &scratch, certs, CERTIFICATES_MAX, &n, &keys_fd,
-                          &text));
-    TRY(use_certificates(p, certs, n, &keys_fd));
+    TRY(certificates_load(&p->server->config, &scratch, certs, CERTIFICATES_MAX, &n, &client_ca,
+                          &keys_fd, &text));
+    TRY(use_certificates(p, certs, n, client_ca, &keys_fd));
     config_render(&p->server->config, false, &rendered);
     TRY(text_pack(buf_str(&rendered), "config", &config_fd));
-    TRY(certificates_pack(certs, n, &certificates_fd));
+    TRY(certificates_pack(certs, n, client_ca, &certificates_fd));
     tell_all(p, config_fd, certificates_fd, none, none);
     LOG_INFO("parent", "a new certificate is in use");
     return ERR_OK;

@@ -115,9 +115,10 @@ enum err text_unpack(int fd, size_t max, struct buf *out)
     return got == size ? ERR_OK : ERR_IO;
 }
 
-enum err certificates_fill(const struct tls_certificate *certs, size_t n, int fd)
+enum err certificates_fill(const struct tls_certificate *certs, size_t n, str client_ca, int fd)
 {
     BUF_AUTO struct buf text = BUF_INIT(CERTIFICATES_BYTES_MAX);
+    buf_add_sized(&text, client_ca);
     for (size_t i = 0; i < n; i++) {
         buf_add_sized(&text, certs[i].chain_pem);
         buf_add_sized(&text, certs[i].key_pem);
@@ -128,10 +129,10 @@ enum err certificates_fill(const struct tls_certificate *certs, size_t n, int fd
     return e == ERR_OK ? file_seal(fd) : e;
 }
 
-enum err certificates_pack(const struct tls_certificate *certs, size_t n, int *fd)
+enum err certificates_pack(const struct tls_certificate *certs, size_t n, str client_ca, int *fd)
 {
     TRY(file_memory("certificates", fd));
-    enum err e = certificates_fill(certs, n, *fd);
+    enum err e = certificates_fill(certs, n, client_ca, *fd);
     if (e != ERR_OK)
         file_close(fd);
     return e;
@@ -146,11 +147,13 @@ void certificates_forget(const struct tls_certificate *certs, size_t n)
 }
 
 enum err certificates_unpack(int fd, struct arena *a, struct tls_certificate *out, size_t max,
-                             size_t *n)
+                             size_t *n, str *client_ca)
 {
     BUF_AUTO struct buf text = BUF_INIT(CERTIFICATES_BYTES_MAX);
     TRY(text_unpack(fd, CERTIFICATES_BYTES_MAX, &text));
     struct reader r = reader_of(buf_str(&text));
+    if (!arena_dup(a, read_sized(&r), client_ca))
+        return ERR_NOMEM;
     for (*n = 0; !str_empty(r.rest) && !r.failed; (*n)++) {
         if (*n == max)
             return ERR_LIMIT;

@@ -87,12 +87,15 @@ const char *role_name(enum role r);
 /* What the row says that it may ask: words for people, held against links.def by a test. */
 const char *role_calls(enum role r);
 
-/* PEM texts of certificates in one sealed memory file and back. */
-enum err certificates_pack(const struct tls_certificate *certs, size_t n, int *fd) MUST;
+/* PEM texts of certificates, and of the CAs of clients' (empty: none), in one sealed memory file
+ * and back. */
+enum err certificates_pack(const struct tls_certificate *certs, size_t n, str client_ca,
+                           int *fd) MUST;
 /* The same into an empty memory file. */
-enum err certificates_fill(const struct tls_certificate *certs, size_t n, int fd) MUST;
+enum err certificates_fill(const struct tls_certificate *certs, size_t n, str client_ca,
+                           int fd) MUST;
 enum err certificates_unpack(int fd, struct arena *a, struct tls_certificate *out, size_t max,
-                             size_t *n) MUST;
+                             size_t *n, str *client_ca) MUST;
 /* Wipes the texts of keys, which are in memory of the caller's. */
 void certificates_forget(const struct tls_certificate *certs, size_t n);
 /* A text in a sealed memory file and back. */

@@ -70,10 +70,15 @@ static enum err open_tls(struct server *s, struct buf *error)
     ARENA_AUTO struct arena arena = ARENA_INIT(16777216);
     struct tls_certificate *certs = ARENA_ARRAY(&arena, struct tls_certificate, CERTIFICATES_MAX);
     size_t n;
+    str client_ca;
     if (!certs)
         return ERR_NOMEM;
-    TRY(certificates_load(&s->config, &arena, certs, CERTIFICATES_MAX, &n, &s->keys_fd, error));
-    return n > 0 ? tls_server_open(certs, n, &s->signer, &s->tls) : ERR_OK;
+    TRY(certificates_load(&s->config, &arena, certs, CERTIFICATES_MAX, &n, &client_ca, &s->keys_fd,
+                          error));
+    if (n == 0)
+        return ERR_OK;
+    TRY(tls_server_open(certs, n, &s->signer, &s->tls));
+    return tls_server_set_client_ca(s->tls, client_ca);
 }
 
 /* ---- sockets ---- */

@@ -197,11 +197,34 @@ static bool store_add_pem(X509_STORE *store, str pem)
     return count > 0;
 }
 
+/* Clients choose among their certificates by these. */
+static STACK_OF(X509_NAME) * names_of(str pem)
+{
+    STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
+    BIO *b = BIO_new_mem_buf(pem.data, (int)pem.len);
+    for (X509 *x; names && b && (x = PEM_read_bio_X509(b, NULL, NULL, NULL)); X509_free(x)) {
+        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(x));
+        if (!name || sk_X509_NAME_push(names, name) <= 0)
+            X509_NAME_free(name);
+    }
+    BIO_free(b);
+    ERR_clear_error();
+    return names;
+}
+
+/* ca_pem empty: none is asked. */
 static bool ask_clients(SSL_CTX *c, str ca_pem)
 {
-    if (!store_add_pem(SSL_CTX_get_cert_store(c), ca_pem))
+    bool ask = ca_pem.len > 0;
+    X509_STORE *store = X509_STORE_new();
+    if (!store || (ask && !store_add_pem(store, ca_pem))) {
+        X509_STORE_free(store);
         return false;
-    SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE, accept_any);
+    }
+    SSL_CTX_set_cert_store(c, store); /* owns it */
+    SSL_CTX_set_client_CA_list(c, names_of(ca_pem));
+    SSL_CTX_set_verify(c, ask ? SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE : SSL_VERIFY_NONE,
+                       ask ? accept_any : NULL);
     return true;
 }
 
@@ -385,10 +408,10 @@ void tls_server_set_alpn(struct tls_server *t, const str *names, size_t n)
 
 enum err tls_server_set_client_ca(struct tls_server *t, str ca_pem)
 {
-    buf_reset(&t->client_ca);
     for (size_t i = 0; i < t->set->count; i++)
         if (!ask_clients(t->set->contexts[i], ca_pem))
-            return ERR_INVALID;
+            return ERR_INVALID; /* the first says so, before any is changed */
+    buf_reset(&t->client_ca);
     buf_add(&t->client_ca, ca_pem);
     return buf_ok(&t->client_ca) ? ERR_OK : ERR_NOMEM;
 }

@@ -43,7 +43,9 @@ enum err tls_server_reload(struct tls_server *t, const struct tls_certificate *c
                            size_t ncerts) MUST;
 /* ALPN protocols offered, in order of preference ("imap", "pop3", "h2", …). */
 void tls_server_set_alpn(struct tls_server *t, const str *names, size_t n);
-/* Asks clients for a certificate and verifies it against these CAs (SASL EXTERNAL). */
+/* Asks clients for a certificate and verifies it against these CAs (SASL EXTERNAL), from the next
+ * handshake on and after reloads; empty: asks for none. On the thread of the handshakes, or before
+ * there are any. ERR_INVALID: no certificate in it, and all stays as it was. */
 enum err tls_server_set_client_ca(struct tls_server *t, str ca_pem) MUST;
 void tls_server_close(struct tls_server *t); /* when no handshake uses it */
 
