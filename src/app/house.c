@@ -279,7 +279,8 @@ static struct auth_policy auth_policy_of(const struct config *c)
     return (struct auth_policy){.failures = (uint32_t)c->auth_failures,
                                 .source_failures = (uint32_t)c->auth_source_failures,
                                 .period_ms = c->auth_period,
-                                .remember_ms = c->auth_remember};
+                                .remember_ms = c->auth_remember,
+                                .external = c->tls_client_ca.count > 0};
 }
 
 static enum err thread_open(struct house_thread *t)

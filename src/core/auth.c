@@ -85,6 +85,7 @@ enum err auth_open(struct directory *d, const struct auth_policy *p, const struc
 enum err auth_change(struct auth *a, const struct auth_policy *p)
 {
     struct limit_table *pairs, *sources;
+    a->policy.external = p->external;
     if (p->failures == a->policy.failures && p->source_failures == a->policy.source_failures &&
         p->period_ms == a->policy.period_ms && p->remember_ms == a->policy.remember_ms)
         return ERR_OK;
@@ -413,6 +414,8 @@ enum err auth_external(struct auth *a, const struct auth_attempt *at, struct are
 {
     ARENA_AUTO struct arena scratch = ARENA_INIT((size_t)1 << 16);
     struct account_entry entry;
+    if (!a->policy.external) /* or a broken gate would need no password for anybody */
+        return refuse(a, at, ERR_AUTH, "no certificates of clients are asked for");
     enum err e = directory_account_find(a->directory, at->login, &scratch, &entry);
     if (e != ERR_OK)
         return refuse(a, at, err_class(e) == ERR_CLASS_TEMP ? e : ERR_AUTH, "unknown name");

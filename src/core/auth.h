@@ -17,8 +17,9 @@ struct auth_policy {
     uint32_t source_failures; /* per source over all accounts, much higher */
     uint64_t period_ms;
     uint64_t remember_ms; /* how long a verified password is remembered (as a keyed hash) */
+    bool external;        /* clients' certificates are asked for: gates are believed about them */
 };
-#define AUTH_POLICY_DEFAULT ((struct auth_policy){10, 200, 600000, 3600000})
+#define AUTH_POLICY_DEFAULT ((struct auth_policy){10, 200, 600000, 3600000, false})
 
 struct auth; /* one per house thread */
 /* d and hasher outlive it. */
@@ -49,6 +50,7 @@ enum err auth_scram_salt(struct auth *a, const struct auth_attempt *at,
 enum err auth_scram_verify(struct auth *a, const struct auth_attempt *at, str auth_message,
                            str proof, uint8_t signature[32], struct arena *arena,
                            struct auth_grant *out) WAITS MUST;
+/* at->login is what the gate says a verified client certificate names. */
 enum err auth_external(struct auth *a, const struct auth_attempt *at, struct arena *arena,
                        struct auth_grant *out) WAITS MUST;
 

@@ -100,7 +100,8 @@ static void decision_is_one_table(void **state)
 static void every_way_asks_the_decision(void **state)
 {
     struct door d;
-    door_open(&d, (struct auth_policy){1000, 10000, 60000, 60000});
+    struct auth_policy policy = {1000, 10000, 60000, 60000, true};
+    door_open(&d, policy);
     people_password(&d.p, d.a, CREDENTIAL_NEW, PROTOCOL_IMAP, 0, "only-imap");
     people_password(&d.p, d.a, CREDENTIAL_NEW, PROTOCOL_ALL, clock_wall_s() - 1, "late");
     people_password(&d.p, d.a, CREDENTIAL_NEW, PROTOCOL_ALL, clock_wall_s() + 1000, "in-time");
@@ -139,6 +140,12 @@ static void every_way_asks_the_decision(void **state)
     assert_int_equal(try(&d, "a@example.test", "192.0.2.1", "alpha"), ERR_AUTH);
     assert_int_equal(auth_external(d.auth, &at, &d.p.a, &d.grant), ERR_AUTH);
     at.protocol = PROTOCOL_SMTP;
+    OK(auth_external(d.auth, &at, &d.p.a, &d.grant));
+    policy.external = false; /* then a gate is not believed */
+    OK(auth_change(d.auth, &policy));
+    assert_int_equal(auth_external(d.auth, &at, &d.p.a, &d.grant), ERR_AUTH);
+    policy.external = true;
+    OK(auth_change(d.auth, &policy));
     OK(auth_external(d.auth, &at, &d.p.a, &d.grant));
     e.state = ACCOUNT_DISABLED;
     OK(directory_account_set(&d.p.d, &e));
