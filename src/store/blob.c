@@ -90,6 +90,7 @@ struct reading {
     uint64_t from, to; /* range of the blob */
     store_piece_fn *fn;
     void *arg;
+    bool whole; /* else there is nothing to hold the crc against */
     uint32_t crc;
     bool ended; /* fn has had enough */
 };
@@ -98,7 +99,8 @@ static void give(struct reading *r, str piece)
 {
     if (piece.len == 0 || r->ended)
         return;
-    r->crc = code_crc32c(r->crc, piece.data, piece.len);
+    if (r->whole)
+        r->crc = code_crc32c(r->crc, piece.data, piece.len);
     r->ended = !r->fn(r->arg, piece);
 }
 
@@ -164,6 +166,7 @@ static enum err read_range(struct reading *r)
     enum err err = ERR_NOT_FOUND;
     if (r->from >= r->to)
         return ERR_OK;
+    r->whole = r->from == 0 && r->to == r->row->length;
     r->s = segment_hold(&r->e->segments, r->row->segment);
     if (r->s == NULL)
         return ERR_NOT_FOUND;
@@ -172,8 +175,7 @@ static enum err read_range(struct reading *r)
     else
         err = r->row->codec == BLOB_ZSTD ? read_frames(r) : ERR_CORRUPT;
     segment_release(&r->e->segments, r->s);
-    bool whole = r->from == 0 && r->to == r->row->length && !r->ended;
-    if (err == ERR_OK && whole && r->crc != r->row->crc)
+    if (err == ERR_OK && r->whole && !r->ended && r->crc != r->row->crc)
         err = ERR_CORRUPT;
     return err;
 }
