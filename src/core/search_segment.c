@@ -191,14 +191,6 @@ static void on_term(void *arg, uint32_t term)
 
 /* ---- what a needle asks of the dictionary ---- */
 
-static size_t character(str s)
-{
-    size_t n = 1;
-    while (n < s.len && ((uint8_t)s.data[n] & 0xc0) == 0x80)
-        n++;
-    return n;
-}
-
 /* Longer ones are looked for by their beginning, in whichever piece it is. */
 static void add_part(struct segment_plan *p, uint8_t gap, bool from_start, str text, bool to_end)
 {
@@ -222,11 +214,11 @@ static void add_part(struct segment_plan *p, uint8_t gap, bool from_start, str t
 
 static void add_chars(struct segment_plan *p, uint8_t gap, bool starts, str s, bool ends)
 {
-    size_t first = character(s);
+    size_t first = segment_character(s);
     if (first == s.len)
         add_part(p, gap, starts, s, ends);
     for (size_t second; first < s.len; first = second) {
-        second = character(str_skip(s, first));
+        second = segment_character(str_skip(s, first));
         add_part(p, gap, true, str_head(s, first + second), true);
         s = str_skip(s, first);
         gap = SEGMENT_GAP_NONE;
@@ -268,7 +260,7 @@ static uint8_t fields_of(const struct search_term *t, bool *exact)
     return f;
 }
 
-/* Where the positions of a term's field are; false: in no class alone. */
+/* Where the positions of a term's field are; SEGMENT_CLASSES: anywhere. */
 static enum segment_class class_of(const struct search_term *t, uint8_t fields)
 {
     static const uint8_t of[SEGMENT_CLASSES] = {
@@ -381,9 +373,9 @@ static void ask_word(struct fuzzy_hits *f)
 /* Can the dictionary alone answer for this word? */
 static bool word_is_simple(const struct search_token *w)
 {
-    size_t first = character(w->text);
+    size_t first = segment_character(w->text);
     return !w->chars || first == w->text.len ||
-           first + character(str_skip(w->text, first)) == w->text.len;
+           first + segment_character(str_skip(w->text, first)) == w->text.len;
 }
 
 static enum err ask_fuzzy(const struct segment *s, const struct search_matcher *m, size_t term,

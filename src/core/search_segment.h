@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * search_segment: the index of some messages as one immutable blob: a dictionary of tokens, for
- * each the messages and fields that have it, and the folded texts themselves, compressed. Pure.
+ * each the messages and fields that have it, and the folded texts themselves, compressed. Pure, but
+ * that asking reads positions through the source that it is given.
  *
  * A substring without separators lies inside one token, so such a term is answered by looking for
  * it in the dictionary alone. A phrase is answered by the positions of its tokens, which also say

@@ -215,24 +215,16 @@ static void add_term(struct segment_builder *b, str text, uint8_t fields, uint8_
     t->pos = b->pos++;
 }
 
-static size_t character(str s)
-{
-    size_t n = 1;
-    while (n < s.len && ((uint8_t)s.data[n] & 0xc0) == 0x80)
-        n++;
-    return n;
-}
-
 static void add_token(struct segment_builder *b, const struct search_token *t, uint8_t fields,
                       uint8_t gap)
 {
     str s = t->text;
     if (t->chars) { /* each two neighbours; one alone by itself */
-        size_t first = character(s);
+        size_t first = segment_character(s);
         if (first == s.len)
             add_term(b, s, fields, gap);
         for (size_t second; first < s.len; first = second) {
-            second = character(str_skip(s, first));
+            second = segment_character(str_skip(s, first));
             add_term(b, str_head(s, first + second), fields, gap);
             s = str_skip(s, first);
             gap = SEGMENT_GAP_NONE;

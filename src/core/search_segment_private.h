@@ -19,6 +19,15 @@
 
 static inline uint32_t segment_crc(uint32_t crc, str s) { return code_crc32c(crc, s.data, s.len); }
 
+/* Bytes of the character at the front. */
+static inline size_t segment_character(str s)
+{
+    size_t n = 1;
+    while (n < s.len && ((uint8_t)s.data[n] & 0xc0) == 0x80)
+        n++;
+    return n;
+}
+
 /* Where in a message a token stands. */
 enum {
     SEGMENT_SUBJECT = 1,

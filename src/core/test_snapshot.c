@@ -390,13 +390,21 @@ static uint64_t rows_to_open(struct world *w, struct slow_store *s)
     return rows;
 }
 
-static void a_large_mailbox_opens_with_little_work(void **state)
+/* On a store that counts what is read, without a keeper. */
+static struct slow_store *slow_world(struct world *w)
 {
     struct slow_store *s = slow_open(1, 0);
-    struct world w = {.store = &s->store};
-    w.accounts = open_accounts(w.store, 0);
-    OK(account_open(w.accounts, ACCOUNT, &w.account));
-    OK(account_create_mailboxes(w.account));
+    *w = (struct world){.store = &s->store};
+    w->accounts = open_accounts(w->store, 0);
+    OK(account_open(w->accounts, ACCOUNT, &w->account));
+    OK(account_create_mailboxes(w->account));
+    return s;
+}
+
+static void a_large_mailbox_opens_with_little_work(void **state)
+{
+    struct world w;
+    struct slow_store *s = slow_world(&w);
     uint32_t inbox = mailbox_id(w.account, "INBOX");
     add_some(w.account, inbox, LARGE);
     assert_true(rows_to_open(&w, s) > LARGE); /* a row each */
@@ -468,11 +476,8 @@ static void expunge_beside_a_delivery(void *arg)
 
 static void an_expunge_looks_at_little(void **state)
 {
-    struct slow_store *s = slow_open(1, 0);
-    struct world w = {.store = &s->store};
-    w.accounts = open_accounts(w.store, 0);
-    OK(account_open(w.accounts, ACCOUNT, &w.account));
-    OK(account_create_mailboxes(w.account));
+    struct world w;
+    (void)slow_world(&w);
     uint32_t inbox = mailbox_id(w.account, "INBOX");
     add_some(w.account, inbox, 20 * CHUNK_ROWS);
     SET_AUTO struct set all = set_of(1, UINT32_MAX), one = set_of(7777, 7777);
