@@ -153,6 +153,9 @@ def bench_imap(runs, quick):
     bench_bodies(runs, quick)
     bench_store(runs, quick)
     bench_append(runs, quick)
+    RUN.WHAT["imap-search"](runs, quick)
+    RUN.bench_login(runs, quick, ("imap",))
+    bench_idle(runs, quick)
 
 
 WHAT = {"imap": bench_imap, "imap-fetch": bench_fetch, "imap-bodies": bench_bodies,
